@@ -1,0 +1,71 @@
+/*
+ * bits.h - bit scans and atomic bitmaps
+ *
+ * Purpose     Names for the builtins, and maps of one bit per page that threads share.
+ * Invariants  Scans of zero are the caller's mistake unless the name says otherwise.
+ * Locking     The bitmap calls are atomic (relaxed): bits say where markers stand and are read
+ *             by whoever owns the pages, which orders them by other means (a lock).
+ * Layer       base/.
+ */
+#ifndef ASHLAR_BASE_BITS_H
+#define ASHLAR_BASE_BITS_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+
+/* Index of the lowest set bit; x != 0. */
+static inline unsigned ashlar_bit_lowest(uint64_t x)
+{
+    return (unsigned)__builtin_ctzll(x);
+}
+
+/* Index of the highest set bit, that is floor(log2 x); x != 0. */
+static inline unsigned ashlar_bit_highest(uint64_t x)
+{
+    return 63u - (unsigned)__builtin_clzll(x);
+}
+
+static inline unsigned ashlar_bit_count(uint64_t x)
+{
+    return (unsigned)__builtin_popcountll(x);
+}
+
+/* `len` ones starting at bit `first`; first + len <= 64. */
+static inline uint64_t ashlar_bit_run(unsigned first, unsigned len)
+{
+    return (len == 64 ? UINT64_MAX : ((uint64_t)1 << len) - 1) << first;
+}
+
+#define ASHLAR_BITMAP_WORDS(nbits) (((nbits) + 63) / 64)
+
+static inline void ashlar_bitmap_set(_Atomic uint64_t *map, size_t bit)
+{
+    atomic_fetch_or_explicit(&map[bit / 64], (uint64_t)1 << (bit % 64), memory_order_relaxed);
+}
+
+static inline void ashlar_bitmap_clear(_Atomic uint64_t *map, size_t bit)
+{
+    atomic_fetch_and_explicit(&map[bit / 64], ~((uint64_t)1 << (bit % 64)), memory_order_relaxed);
+}
+
+static inline bool ashlar_bitmap_get(const _Atomic uint64_t *map, size_t bit)
+{
+    return (atomic_load_explicit(&map[bit / 64], memory_order_relaxed) >> (bit % 64)) & 1;
+}
+
+/* First set bit in [from, end), or `end` when there is none. */
+static inline size_t ashlar_bitmap_next(const _Atomic uint64_t *map, size_t from, size_t end)
+{
+    while (from < end) {
+        uint64_t word = atomic_load_explicit(&map[from / 64], memory_order_relaxed) >> (from % 64);
+        if (word != 0) {
+            size_t found = from + ashlar_bit_lowest(word);
+            return found < end ? found : end;
+        }
+        from = (from / 64 + 1) * 64;
+    }
+    return end;
+}
+
+#endif

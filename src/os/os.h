@@ -1,0 +1,105 @@
+/*
+ * os.h - the contract with the kernel
+ *
+ * Purpose     Every system call about memory, time and the machine that the library makes, by
+ *             its meaning. os_linux.c is the only file that names them; the unit tests link
+ *             tests/unit/fake_os.c in front of it to inject failures and a clock.
+ * Rules       `addr` and `len_bytes` are multiples of the page size unless said otherwise.
+ *             int results are 0 or an errno value. errno itself is never changed.
+ *             Only ENOMEM (or what a comment names) is survivable from a call that gives
+ *             memory back or changes its protection; on anything else the process stops with a
+ *             message, since it means that we passed a range that is not ours.
+ *             Calls are thread-safe and async-signal-safe and take no lock.
+ * Layer       os/. Includes base. Used by everything above.
+ */
+#ifndef ASHLAR_OS_OS_H
+#define ASHLAR_OS_OS_H
+
+#include "base/base.h"
+
+/* What this kernel and machine offer; constant after ashlar_os_boot. */
+struct ashlar_os_facts {
+    size_t page_bytes;           /* base page */
+    size_t huge_page_bytes;      /* transparent huge page; 0: none */
+    size_t max_map_count;        /* vm.max_map_count: most mappings of a process */
+    bool has_guard_markers;      /* MADV_GUARD_INSTALL is known (Linux 6.13) */
+    bool has_move_keep;          /* mremap(MREMAP_DONTUNMAP) is known (Linux 5.7) */
+    bool has_purge_batch;        /* process_madvise on oneself purges (Linux 6.13 or so) */
+};
+
+extern struct ashlar_os_facts ashlar_os_facts;
+
+/* Finds the facts. Called once, before anything else of ours; needs no libc initialisation. */
+void ashlar_os_boot(void);
+
+/* Reserves address space without access. It costs no memory but counts against RLIMIT_AS. */
+int ashlar_os_reserve(size_t len_bytes, void **addr);
+
+/* Maps fresh zero pages, readable and writable. */
+int ashlar_os_map(size_t len_bytes, void **addr);
+
+/* Lays fresh zero pages, readable and writable, over a range of ours. What was there is gone.
+   ENOMEM: nothing has changed. */
+int ashlar_os_map_over(void *addr, size_t len_bytes);
+
+/* Lays an inaccessible reservation over a range of ours; memory and commit charge go back. */
+int ashlar_os_reserve_over(void *addr, size_t len_bytes);
+
+/* Makes a reserved or protected range readable and writable. ENOMEM: commit limit or map count. */
+int ashlar_os_commit(void *addr, size_t len_bytes);
+
+/* Makes a committed range inaccessible, contents kept. ENOMEM: map count. */
+int ashlar_os_protect(void *addr, size_t len_bytes);
+
+/* Gives the range back to the system. ENOMEM: map count; the caller keeps the range. */
+int ashlar_os_unmap(void *addr, size_t len_bytes);
+
+/* Gives the pages back, keeps the range: it reads as zero afterwards. Guard markers stay.
+   Mlocked pages are given back by a fresh mapping instead. ENOMEM: nothing has changed. */
+int ashlar_os_purge(void *addr, size_t len_bytes);
+
+struct ashlar_os_range {
+    void *addr;
+    size_t len_bytes;
+};
+
+/* Purges several ranges, in one call where the kernel can. Stops at the first failure and gives
+   its errno value; *done is the number of ranges purged. */
+int ashlar_os_purge_many(const struct ashlar_os_range *ranges, size_t nranges, size_t *done);
+
+/*
+ * Sets (removes) guard markers: touching a marked page is SIGSEGV, no mapping is spent.
+ * EINVAL: this memory cannot carry them (old kernel, mlocked). ENOMEM: no page table.
+ */
+int ashlar_os_guard_install(void *addr, size_t len_bytes);
+int ashlar_os_guard_remove(void *addr, size_t len_bytes);
+
+/*
+ * Moves the pages of [from, from + len_bytes) to `to`, over what was there. The source stays
+ * mapped, empty, with the same access, and becomes a mapping of its own until a fresh mapping is
+ * laid over it. ENOMEM, EINVAL, EFAULT: nothing has moved; copy instead.
+ */
+int ashlar_os_move(void *from, void *to, size_t len_bytes);
+
+/* Milliseconds of a monotonic clock; coarse (a tick), cheap, no system call. */
+uint64_t ashlar_os_now_ms(void);
+
+/* CPUs the process may use: affinity mask and cgroup cpu.max, at least 1. Reads files; slow. */
+unsigned ashlar_os_cpu_count(void);
+
+/* Index of the CPU the thread runs on, for spreading threads over arenas. Cheap. */
+unsigned ashlar_os_cpu_index(void);
+
+/* 64 bits from the kernel's generator; from clock and addresses where it is not ready. */
+uint64_t ashlar_os_random(void);
+
+/* True when the program runs with more rights than its caller (setuid, file capabilities). */
+bool ashlar_os_is_privileged(void);
+
+/* Bytes of address space still allowed by RLIMIT_AS as a whole (not what is left); SIZE_MAX: no limit. */
+size_t ashlar_os_address_limit(void);
+
+/* Gives up the CPU for a moment. */
+void ashlar_os_yield(void);
+
+#endif

@@ -22,6 +22,9 @@ enum ashlar_crime {
     ASHLAR_CRIME_OVERFLOW,        /* "buffer overflow" */
 };
 
+/* The fixed word of a crime. */
+const char *ashlar_misuse_name(enum ashlar_crime crime);
+
 /*
  * Reports a crime around `ptr`: "ashlar: <crime>: <detail> (ptr 0x...)". `detail` is formatted as
  * by ashlar_emit_format. misuse:abort raises SIGABRT; report prints and returns; ignore returns.

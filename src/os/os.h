@@ -20,8 +20,6 @@
 /* What this kernel and machine offer; constant after ashlar_os_boot. */
 struct ashlar_os_facts {
     size_t page_bytes;           /* base page */
-    size_t huge_page_bytes;      /* transparent huge page; 0: none */
-    size_t max_map_count;        /* vm.max_map_count: most mappings of a process */
     bool has_guard_markers;      /* MADV_GUARD_INSTALL is known (Linux 6.13) */
     bool has_move_keep;          /* mremap(MREMAP_DONTUNMAP) is known (Linux 5.7) */
     bool has_purge_batch;        /* process_madvise on oneself purges (Linux 6.13 or so) */
@@ -31,6 +29,10 @@ extern struct ashlar_os_facts ashlar_os_facts;
 
 /* Finds the facts. Called once, before anything else of ours; needs no libc initialisation. */
 void ashlar_os_boot(void);
+
+/* Transparent huge page; 0: none. vm.max_map_count: most mappings of a process. Read files; slow. */
+size_t ashlar_os_huge_page_bytes(void);
+size_t ashlar_os_max_map_count(void);
 
 /* Reserves address space without access. It costs no memory but counts against RLIMIT_AS. */
 int ashlar_os_reserve(size_t len_bytes, void **addr);

@@ -1,0 +1,51 @@
+/*
+ * pagemap.h - who owns this address
+ *
+ * Purpose     Address to span, for any address whatever, ours or not, without a lock.
+ * Invariants  Two levels over 48 bits of address: root[address >> 32], then a leaf entry per
+ *             4 KiB granule (a constant, whatever the page size). An entry is NULL unless a span
+ *             of ours claims the granule: all granules of a slab, the first one of a large block.
+ *             Addresses above 48 bits are nobody's.
+ * Locking     Reads: none. Entries are written by whoever owns the memory; leaves grow under
+ *             PAGEMAP, which is held over the map call (once per 4 GiB of address space).
+ * Layer       map/. Uses os, base.
+ */
+#ifndef ASHLAR_MAP_PAGEMAP_H
+#define ASHLAR_MAP_PAGEMAP_H
+
+#include "base/base.h"
+#include "base/lock.h"
+#include "map/span.h"
+
+#define ASHLAR_GRANULE_SHIFT 12
+#define ASHLAR_GRANULE_BYTES ((size_t)1 << ASHLAR_GRANULE_SHIFT)
+
+#define ASHLAR_PAGEMAP_LEAF_SHIFT 32
+#define ASHLAR_PAGEMAP_ROOT_COUNT ((size_t)1 << (48 - ASHLAR_PAGEMAP_LEAF_SHIFT))
+#define ASHLAR_PAGEMAP_LEAF_COUNT ((size_t)1 << (ASHLAR_PAGEMAP_LEAF_SHIFT - ASHLAR_GRANULE_SHIFT))
+
+typedef _Atomic(struct ashlar_span *) ashlar_pagemap_entry;
+
+extern struct ashlar_lock ashlar_pagemap_lock;
+extern _Atomic(ashlar_pagemap_entry *) ashlar_pagemap_root[ASHLAR_PAGEMAP_ROOT_COUNT];
+
+/* The span that claims the granule of `address`, or NULL. */
+static inline struct ashlar_span *ashlar_pagemap_find(const void *address)
+{
+    uintptr_t a = (uintptr_t)address;
+    if (ASHLAR_UNLIKELY(a >> ASHLAR_PAGEMAP_LEAF_SHIFT >= ASHLAR_PAGEMAP_ROOT_COUNT))
+        return NULL;
+    ashlar_pagemap_entry *leaf = atomic_load_explicit(
+        &ashlar_pagemap_root[a >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
+    if (ASHLAR_UNLIKELY(leaf == NULL))
+        return NULL;
+    return atomic_load_explicit(&leaf[(uint32_t)a >> ASHLAR_GRANULE_SHIFT], memory_order_acquire);
+}
+
+/* Makes sure that entries for the range can be set; false: out of memory, or a fork under way. */
+bool ashlar_pagemap_prepare(const void *start, size_t len_bytes);
+
+/* Points every granule of a prepared range at `span` (NULL: nobody). */
+void ashlar_pagemap_set(const void *start, size_t len_bytes, struct ashlar_span *span);
+
+#endif

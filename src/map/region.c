@@ -1,0 +1,276 @@
+/*
+ * region.c - address space reserved in pieces, committed at a moving edge
+ *
+ * Purpose     See region.h.
+ * Invariants  `regions` lists every region, those whose edge may still move first.
+ * Locking     REGION. Reserving, committing and unmapping are done with it held: rare (once per
+ *             tens of MiB), and an edge that two threads move at once would have to be put right.
+ * Layer       map/.
+ */
+#include "map/region.h"
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "conf/counters.h"
+#include "os/os.h"
+
+/* A region is as long as all before it together, within these bounds: few mappings in a big
+   program, little address space in a small one. */
+#define MIN_REGION_BYTES (64 * ASHLAR_MIB)
+#define MAX_REGION_BYTES (1 * ASHLAR_GIB)
+
+/* Under RLIMIT_AS a region takes at most this part of the limit, so that thread stacks and
+   libraries still find room. */
+#define LIMIT_PART 16
+
+/* Commit step: one mprotect per so many bytes of small large blocks, at most so much charged
+   (overcommit 2) without being used. */
+#define COMMIT_STEP_BYTES (4 * ASHLAR_MIB)
+
+/* Regions whose edge is tried for a request, newest first. */
+#define EDGES_TRIED 8
+
+/* Ranges given back, remembered for the wording of a late double free. */
+#define PAST_COUNT 32
+
+struct ashlar_lock ashlar_region_lock = ASHLAR_LOCK_INIT(REGION);
+
+static struct ashlar_list regions;
+static size_t reserved_bytes;
+
+static struct {
+    uintptr_t start;
+    uintptr_t end;
+} past[PAST_COUNT];
+static unsigned past_next;
+
+static struct ashlar_region *region_of(struct ashlar_list *link)
+{
+    return ASHLAR_CONTAINER_OF(link, struct ashlar_region, link);
+}
+
+static void remember_past(const char *start, size_t len_bytes)
+{
+    past[past_next % PAST_COUNT].start = (uintptr_t)start;
+    past[past_next % PAST_COUNT].end = (uintptr_t)start + len_bytes;
+    past_next++;
+}
+
+/* Header bytes of a region of `len_bytes`, without the guard page behind them. */
+static size_t header_bytes(size_t len_bytes)
+{
+    size_t words = ASHLAR_BITMAP_WORDS(len_bytes / ashlar_os_facts.page_bytes);
+    return ashlar_align_up(sizeof(struct ashlar_region) + words * sizeof(uint64_t),
+                           ashlar_os_facts.page_bytes);
+}
+
+/* Bytes to reserve for a request: the usual growth, or a region of its own for a huge one. */
+static size_t region_bytes_for(size_t need_bytes)
+{
+    size_t limit = ashlar_os_address_limit();
+    size_t usual = ashlar_min_size(ashlar_max_size(reserved_bytes, MIN_REGION_BYTES), MAX_REGION_BYTES);
+    usual = ashlar_align_down(ashlar_min_size(usual, limit / LIMIT_PART), ASHLAR_MIB);
+    size_t page = ashlar_os_facts.page_bytes;
+    /* The guard map grows with the region: allow for the map of the need and its guard page. */
+    size_t least = need_bytes + header_bytes(need_bytes + 2 * ASHLAR_MIB) + page;
+    return ashlar_max_size(least, usual);
+}
+
+static struct ashlar_region *make_region(size_t need_bytes)
+{
+    size_t page = ashlar_os_facts.page_bytes;
+    size_t least = need_bytes + header_bytes(need_bytes + 2 * ASHLAR_MIB) + page;
+    size_t len = region_bytes_for(need_bytes);
+    void *base;
+    while (ashlar_os_reserve(len, &base) != 0) {
+        if (len == least)
+            return NULL;
+        len = ashlar_max_size(least, ashlar_align_down(len / 2, page));
+    }
+    size_t header = header_bytes(len);
+    if (ashlar_os_commit(base, header) != 0) {
+        (void)ashlar_os_unmap(base, len);
+        return NULL;
+    }
+    struct ashlar_region *region = base;
+    region->base = base;
+    region->len_bytes = len;
+    region->payload = region->base + header + page;
+    region->edge = region->payload;
+    region->committed = region->payload;
+    region->npages = len / page;
+    ashlar_list_init(&region->extents);
+    ashlar_list_push_front(&regions, &region->link);
+    reserved_bytes += len;
+    ashlar_count(regions);
+    ashlar_count_add(region_reserved_bytes, len);
+    return region;
+}
+
+/* Makes [edge, edge + len_bytes) writable. */
+static bool commit_edge(struct ashlar_region *region, size_t len_bytes)
+{
+    char *end = region->base + region->len_bytes;
+    if ((size_t)(end - region->edge) < len_bytes)
+        return false;
+    char *need = region->edge + len_bytes;
+    if (need <= region->committed)
+        return true;
+    size_t least = (size_t)(need - region->committed);
+    size_t step = ashlar_min_size(ashlar_max_size(least, COMMIT_STEP_BYTES),
+                                  (size_t)(end - region->committed));
+    if (ashlar_os_commit(region->committed, step) != 0) {
+        step = least;
+        if (ashlar_os_commit(region->committed, step) != 0)
+            return false;
+    }
+    region->committed += step;
+    ashlar_count_add(region_committed_bytes, step);
+    return true;
+}
+
+static char *advance_edge(struct ashlar_region *region, size_t len_bytes)
+{
+    char *got = region->edge;
+    region->edge += len_bytes;
+    return got;
+}
+
+char *ashlar_region_take(size_t len_bytes, struct ashlar_region **region)
+{
+    if (len_bytes > SIZE_MAX / 4 || !ashlar_lock_take(&ashlar_region_lock))
+        return NULL;
+    char *got = NULL;
+    int tries = 0;
+    struct ashlar_list *link = ashlar_list_first(&regions);
+    for (; link != NULL && tries < EDGES_TRIED; link = ashlar_list_next(&regions, link), tries++) {
+        if (commit_edge(region_of(link), len_bytes))
+            break;
+    }
+    if (tries == EDGES_TRIED)
+        link = NULL;
+    struct ashlar_region *found = link != NULL ? region_of(link) : make_region(len_bytes);
+    if (found != NULL && commit_edge(found, len_bytes)) {
+        got = advance_edge(found, len_bytes);
+        *region = found;
+    } else if (found != NULL && found->edge == found->payload) {
+        /* Reserved, but the commit was refused: do not keep the address space. */
+        ashlar_lock_release(&ashlar_region_lock);
+        (void)ashlar_region_release(found);
+        return NULL;
+    }
+    ashlar_lock_release(&ashlar_region_lock);
+    return got;
+}
+
+bool ashlar_region_extend(struct ashlar_region *region, const char *at, size_t more_bytes)
+{
+    if (!ashlar_lock_take(&ashlar_region_lock))
+        return false;
+    bool is_extended = region->edge == at && commit_edge(region, more_bytes);
+    if (is_extended)
+        advance_edge(region, more_bytes);
+    ashlar_lock_release(&ashlar_region_lock);
+    return is_extended;
+}
+
+bool ashlar_region_is_whole(const struct ashlar_region *region, const char *start, const char *end)
+{
+    if (start != region->payload || !ashlar_lock_take(&ashlar_region_lock))
+        return false;
+    bool is_whole = region->edge == end;
+    ashlar_lock_release(&ashlar_region_lock);
+    return is_whole;
+}
+
+bool ashlar_region_release(struct ashlar_region *region)
+{
+    if (!ashlar_lock_take(&ashlar_region_lock))
+        return false;
+    char *base = region->base;
+    size_t len = region->len_bytes;
+    size_t committed = (size_t)(region->committed - region->payload);
+    ashlar_list_remove(&region->link);
+    bool is_gone = ashlar_os_unmap(base, len) == 0;
+    if (is_gone) {
+        reserved_bytes -= len;
+        remember_past(base, len);
+        ashlar_count_sub(regions, 1);
+        ashlar_count_sub(region_reserved_bytes, len);
+        ashlar_count_sub(region_committed_bytes, committed);
+    } else {
+        ashlar_list_push_front(&regions, &region->link);
+    }
+    ashlar_lock_release(&ashlar_region_lock);
+    return is_gone;
+}
+
+struct ashlar_region *ashlar_region_find(const void *address)
+{
+    struct ashlar_region *found = NULL;
+    uintptr_t a = (uintptr_t)address;
+    if (!ashlar_lock_take(&ashlar_region_lock))
+        return NULL;
+    for (struct ashlar_list *link = ashlar_list_first(&regions); link != NULL && found == NULL;
+         link = ashlar_list_next(&regions, link)) {
+        struct ashlar_region *region = region_of(link);
+        if (a - (uintptr_t)region->base < region->len_bytes)
+            found = region;
+    }
+    ashlar_lock_release(&ashlar_region_lock);
+    return found;
+}
+
+bool ashlar_region_was_ours(const void *address)
+{
+    uintptr_t a = (uintptr_t)address;
+    bool is_past = false;
+    if (!ashlar_lock_take(&ashlar_region_lock))
+        return false;
+    for (unsigned i = 0; i < PAST_COUNT; i++)
+        is_past |= a >= past[i].start && a < past[i].end;
+    ashlar_lock_release(&ashlar_region_lock);
+    return is_past;
+}
+
+char *ashlar_region_map_chunk(size_t len_bytes, size_t align)
+{
+    void *got;
+    if (ashlar_os_map(len_bytes, &got) != 0)
+        return NULL;
+    if (!ashlar_is_aligned(got, align)) {
+        /* Map more and cut both ends off; with the map count used up the cut fails: give up. */
+        size_t page = ashlar_os_facts.page_bytes;
+        size_t more = len_bytes + align - page;
+        if (ashlar_os_unmap(got, len_bytes) != 0 || ashlar_os_map(more, &got) != 0)
+            return NULL;
+        char *chunk = (char *)ashlar_align_up((uintptr_t)got, align);
+        size_t front = (size_t)(chunk - (char *)got);
+        size_t rear = more - front - len_bytes;
+        if (front != 0 && ashlar_os_unmap(got, front) != 0) {
+            (void)ashlar_os_unmap(got, more);
+            return NULL;
+        }
+        if (rear != 0 && ashlar_os_unmap(chunk + len_bytes, rear) != 0) {
+            (void)ashlar_os_unmap(chunk, len_bytes + rear);
+            return NULL;
+        }
+        got = chunk;
+    }
+    ashlar_count_add(region_reserved_bytes, len_bytes);
+    ashlar_count_add(region_committed_bytes, len_bytes);
+    return got;
+}
+
+bool ashlar_region_unmap_chunk(char *chunk, size_t len_bytes)
+{
+    if (ashlar_os_unmap(chunk, len_bytes) != 0)
+        return false;
+    ashlar_count_sub(region_reserved_bytes, len_bytes);
+    ashlar_count_sub(region_committed_bytes, len_bytes);
+    if (ashlar_lock_take(&ashlar_region_lock)) {
+        remember_past(chunk, len_bytes);
+        ashlar_lock_release(&ashlar_region_lock);
+    }
+    return true;
+}

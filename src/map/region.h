@@ -1,0 +1,76 @@
+/*
+ * region.h - address space reserved in pieces, committed at a moving edge
+ *
+ * Purpose     Many large blocks in few kernel mappings. A region is one piece of reserved address
+ *             space; address space is handed out from its edge upwards and made writable in steps.
+ *             What has been handed out is large/'s to keep in order until the whole region goes
+ *             back.
+ *
+ *               base        payload                      edge     committed          base + len
+ *                |  header  |guard|  blocks and free spans  |  ready  |  PROT_NONE ... |
+ *
+ * Invariants  base < payload <= edge <= committed <= base + len, all multiples of the page size.
+ *             The page before payload is never accessible; nor is anything from committed up.
+ *             The header (this struct and the guard map) lies in the region itself and goes with it.
+ * Locking     REGION guards the list of regions, edge and committed; it is held over the kernel
+ *             calls that reserve and commit, since two threads that move one edge must not
+ *             pass each other. guard_map is atomic. `extents` belongs to large/ under LARGE.
+ * Layer       map/. Uses os, conf, base. Used by large (blocks) and small (chunks).
+ */
+#ifndef ASHLAR_MAP_REGION_H
+#define ASHLAR_MAP_REGION_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+#include "base/list.h"
+#include "base/lock.h"
+
+extern struct ashlar_lock ashlar_region_lock;
+
+struct ashlar_region {
+    struct ashlar_list link;    /* REGION: list of all regions */
+    char *base;                 /* constant */
+    size_t len_bytes;           /* constant */
+    char *payload;              /* constant: first byte that can be handed out */
+    char *edge;                 /* REGION: first byte not yet handed out */
+    char *committed;            /* REGION: first byte not writable */
+    struct ashlar_list extents; /* LARGE: extents of [payload, edge) in address order */
+    size_t npages;              /* constant: bits of guard_map */
+    _Atomic uint64_t guard_map[]; /* bit per page: a guard of ours stands there */
+};
+
+/*
+ * Hands out `len_bytes` of writable zero pages at the edge of a region (a new one if need be).
+ * NULL: out of address space or memory, or a fork under way.
+ */
+char *ashlar_region_take(size_t len_bytes, struct ashlar_region **region);
+
+/* Hands out `more_bytes` right at `at`, if that is the region's edge and there is room. */
+bool ashlar_region_extend(struct ashlar_region *region, const char *at, size_t more_bytes);
+
+/* True when [start, end) is all that was handed out of the region. */
+bool ashlar_region_is_whole(const struct ashlar_region *region, const char *start, const char *end);
+
+/* Gives a region back to the kernel; its extents are the caller's to forget. False: the kernel
+   would not (mapping count); the region stays as it is. */
+bool ashlar_region_release(struct ashlar_region *region);
+
+/* The region that holds `address`, or NULL. Slow; for diagnosis. */
+struct ashlar_region *ashlar_region_find(const void *address);
+
+/* True when `address` lay in a region or chunk given back not long ago. */
+bool ashlar_region_was_ours(const void *address);
+
+/* Guard map. */
+static inline size_t ashlar_region_page(const struct ashlar_region *region, const char *address,
+                                        size_t page_bytes)
+{
+    return (size_t)(address - region->base) / page_bytes;
+}
+
+/* Chunks for arenas: `len_bytes` of writable zero pages at a multiple of `align`; NULL as above. */
+char *ashlar_region_map_chunk(size_t len_bytes, size_t align);
+bool ashlar_region_unmap_chunk(char *chunk, size_t len_bytes);
+
+#endif

@@ -1,0 +1,53 @@
+#!/bin/bash
+#
+# run.sh - runs one test of `make check`: tests/run.sh TEST
+#
+# The lists of tests/Makefile.inc say how: a program listed to be preloaded runs under LD_PRELOAD,
+# a crime is handed to tests/misuse/run.sh, everything else runs as it is. A test that hangs is
+# ended, and failed, after ASHLAR_TEST_SECONDS.
+set -u
+
+test=$1
+name=${test#./}
+limit_s=${ASHLAR_TEST_SECONDS:-300}
+
+is_listed()
+{
+    case " $2 " in *" $1 "*) return 0 ;; esac
+    return 1
+}
+
+# LD_PRELOAD is cut at spaces and colons, so a library below such a path is reached by a link.
+lib_dir=$builddir/.libs
+case $lib_dir in
+*[[:space:]:]*)
+    link_dir=$(mktemp -d /tmp/ashlar-test.XXXXXX) || exit 99
+    trap 'rm -rf "$link_dir"' EXIT
+    ln -s "$lib_dir" "$link_dir/lib" || exit 99
+    lib_dir=$link_dir/lib
+    ;;
+esac
+export ASHLAR_SO=$lib_dir/libashlar.so
+export ASHLAR_API_SO=$lib_dir/libashlar-api.so
+
+if [ "$ASHLAR_SANITIZER" != no ]; then
+    export ASAN_OPTIONS=${ASAN_OPTIONS-abort_on_error=1:allocator_may_return_null=1}
+    export UBSAN_OPTIONS=${UBSAN_OPTIONS-print_stacktrace=1}
+    suppressions=$srcdir/tests/tsan.supp
+    [ ! -e "$suppressions" ] || export TSAN_OPTIONS=${TSAN_OPTIONS-suppressions=$suppressions}
+fi
+
+command=("$test")
+if is_listed "$name" "$ASHLAR_CRIMES"; then
+    command=("$srcdir/tests/misuse/run.sh" "$test")
+elif is_listed "$name" "$ASHLAR_PRELOADED"; then
+    command=(env "LD_PRELOAD=$ASHLAR_SO" "$test")
+fi
+
+timeout --kill-after=10 "$limit_s" "${command[@]}"
+status=$?
+if [ $status = 124 ] || [ $status = 137 ]; then
+    echo "run.sh: $name did not end within $limit_s s"
+    exit 1
+fi
+exit $status

@@ -76,8 +76,8 @@ void *ashlar_meta_get(struct ashlar_meta_pool *pool)
 
 void ashlar_meta_put(struct ashlar_meta_pool *pool, void *object)
 {
-    if (!ashlar_lock_take_patiently(&ashlar_meta_lock))
-        return; /* in a signal handler on top of this very store: the descriptor is lost */
+    if (!ashlar_lock_take(&ashlar_meta_lock))
+        return; /* a fork is under way: free must not wait for it, so the descriptor is lost */
     *(void **)object = pool->free;
     pool->free = object;
     ashlar_lock_release(&ashlar_meta_lock);

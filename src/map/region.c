@@ -155,8 +155,9 @@ char *ashlar_region_take(size_t len_bytes, struct ashlar_region **region)
         *region = found;
     } else if (found != NULL && found->edge == found->payload) {
         /* Reserved, but the commit was refused: do not keep the address space. */
+        ashlar_list_remove(&found->link);
         ashlar_lock_release(&ashlar_region_lock);
-        (void)ashlar_region_release(found);
+        (void)ashlar_region_unmap(found);
         return NULL;
     }
     ashlar_lock_release(&ashlar_region_lock);
@@ -174,24 +175,25 @@ bool ashlar_region_extend(struct ashlar_region *region, const char *at, size_t m
     return is_extended;
 }
 
-bool ashlar_region_is_whole(const struct ashlar_region *region, const char *start, const char *end)
+bool ashlar_region_retire(struct ashlar_region *region, const char *start, const char *end)
 {
     if (start != region->payload || !ashlar_lock_take(&ashlar_region_lock))
         return false;
     bool is_whole = region->edge == end;
+    if (is_whole)
+        ashlar_list_remove(&region->link);
     ashlar_lock_release(&ashlar_region_lock);
     return is_whole;
 }
 
-bool ashlar_region_release(struct ashlar_region *region)
+bool ashlar_region_unmap(struct ashlar_region *region)
 {
-    if (!ashlar_lock_take(&ashlar_region_lock))
-        return false;
     char *base = region->base;
     size_t len = region->len_bytes;
     size_t committed = (size_t)(region->committed - region->payload);
-    ashlar_list_remove(&region->link);
     bool is_gone = ashlar_os_unmap(base, len) == 0;
+    if (!ashlar_lock_take_patiently(&ashlar_region_lock))
+        return is_gone;
     if (is_gone) {
         reserved_bytes -= len;
         remember_past(base, len);

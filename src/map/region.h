@@ -49,12 +49,14 @@ char *ashlar_region_take(size_t len_bytes, struct ashlar_region **region);
 /* Hands out `more_bytes` right at `at`, if that is the region's edge and there is room. */
 bool ashlar_region_extend(struct ashlar_region *region, const char *at, size_t more_bytes);
 
-/* True when [start, end) is all that was handed out of the region. */
-bool ashlar_region_is_whole(const struct ashlar_region *region, const char *start, const char *end);
-
-/* Gives a region back to the kernel; its extents are the caller's to forget. False: the kernel
-   would not (mapping count); the region stays as it is. */
-bool ashlar_region_release(struct ashlar_region *region);
+/*
+ * Giving a region back takes two steps, so that the first can be made under LARGE. retire: when
+ * [start, end) is all that was handed out, takes the region off the list, so that its edge moves no
+ * more. unmap: gives a retired region back to the kernel; false when the kernel would not
+ * (mapping count): the region is in use again, its extents the caller's to keep.
+ */
+bool ashlar_region_retire(struct ashlar_region *region, const char *start, const char *end);
+bool ashlar_region_unmap(struct ashlar_region *region);
 
 /* The region that holds `address`, or NULL. Slow; for diagnosis. */
 struct ashlar_region *ashlar_region_find(const void *address);

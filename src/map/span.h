@@ -26,6 +26,7 @@ enum ashlar_span_kind {
 struct ashlar_span {
     _Atomic uintptr_t owner;
     enum ashlar_span_kind kind;
+    uint32_t used; /* slab: objects in use, see small/slab.h; owner only */
 };
 
 static inline uintptr_t ashlar_span_owner(const struct ashlar_span *span)

@@ -1,0 +1,380 @@
+/*
+ * arena.c - slabs for thread caches, pages back to the kernel
+ *
+ * Purpose     See arena.h.
+ * Invariants  A slab on a list `abandoned` has no owner, its ABANDONED flag set, and live objects.
+ * Locking     The arena's lock for everything but the kernel calls, which chunk.c makes.
+ * Layer       small/.
+ */
+#include "small/arena.h"
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/rng.h"
+#include "conf/counters.h"
+#include "conf/options.h"
+#include "map/meta.h"
+#include "map/pagemap.h"
+#include "os/os.h"
+
+static struct ashlar_arena arenas[ASHLAR_ARENA_MAX];
+static _Atomic unsigned arena_count;
+static struct ashlar_meta_pool slab_pool = {.object_bytes = sizeof(struct ashlar_slab)};
+static _Atomic uint64_t key_state;
+
+struct ashlar_arena *ashlar_arena_at(unsigned index)
+{
+    ashlar_assert(index < ASHLAR_ARENA_MAX);
+    unsigned count = atomic_load_explicit(&arena_count, memory_order_acquire);
+    while (count <= index) {
+        /* Zero is a ready arena but for the rank of its lock; two threads write the same value. */
+        arenas[count].lock.rank = ASHLAR_RANK_ARENA;
+        if (atomic_load_explicit(&key_state, memory_order_relaxed) == 0)
+            atomic_store_explicit(&key_state, ashlar_os_random(), memory_order_relaxed);
+        if (atomic_compare_exchange_strong(&arena_count, &count, count + 1))
+            count++;
+    }
+    return &arenas[index];
+}
+
+unsigned ashlar_arena_count(void)
+{
+    return atomic_load_explicit(&arena_count, memory_order_acquire);
+}
+
+static struct ashlar_chunk *chunk_of(struct ashlar_list *link)
+{
+    return ASHLAR_CONTAINER_OF(link, struct ashlar_chunk, link);
+}
+
+static void list_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
+{
+    chunk->fit = ashlar_chunk_fit(chunk);
+    ashlar_list_push_front(&arena->chunks[chunk->fit], &chunk->link);
+}
+
+/* Puts the chunk on the list where its free runs belong. */
+static void relist_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
+{
+    if (ashlar_chunk_fit(chunk) == chunk->fit)
+        return;
+    ashlar_list_remove(&chunk->link);
+    list_chunk(arena, chunk);
+}
+
+static struct ashlar_chunk *chunk_with_run(struct ashlar_arena *arena, unsigned len)
+{
+    /* The tightest list first, so that long runs stay whole. */
+    for (unsigned fit = ASHLAR_CHUNK_FITS; fit-- > 0;) {
+        struct ashlar_list *link = ashlar_list_first(&arena->chunks[fit]);
+        if (ashlar_chunk_fit_slices(fit) >= len && link != NULL)
+            return chunk_of(link);
+    }
+    return NULL;
+}
+
+/* Unmaps a chunk that is on no list, or lists it again when the kernel would not. */
+static void drop_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
+{
+    if (chunk == NULL || ashlar_chunk_unmap(chunk))
+        return;
+    if (!ashlar_lock_take(&arena->lock))
+        return; /* the kernel refused to unmap while a fork runs: the address space is lost */
+    list_chunk(arena, chunk);
+    ashlar_lock_release(&arena->lock);
+}
+
+/* An abandoned slab of the class, for the new owner; NULL: none. */
+static struct ashlar_slab *adopt_slab(struct ashlar_arena *arena, unsigned class_id,
+                                      struct ashlar_slab_owner *owner)
+{
+    struct ashlar_list *link = ashlar_list_first(&arena->abandoned[class_id]);
+    if (link == NULL)
+        return NULL;
+    struct ashlar_slab *slab = ASHLAR_CONTAINER_OF(link, struct ashlar_slab, all);
+    ashlar_list_remove(&slab->all);
+    ashlar_span_set_owner(&slab->span, (uintptr_t)owner);
+    ashlar_slab_adopt(slab);
+    ashlar_count(slabs_adopted);
+    return slab;
+}
+
+static size_t slab_bytes(const struct ashlar_slab *slab)
+{
+    return slab->nslices * ASHLAR_SLICE_BYTES;
+}
+
+/* Cuts a slab off a chunk that has room for it. */
+static void cut_slab(struct ashlar_slab *slab, struct ashlar_chunk *chunk, unsigned class_id,
+                     struct ashlar_slab_owner *owner)
+{
+    unsigned first = ashlar_chunk_take(chunk, ashlar_slab_slices(class_id));
+    relist_chunk(chunk->arena, chunk);
+    ashlar_slab_init(slab, class_id, chunk->base + first * ASHLAR_SLICE_BYTES,
+                     ashlar_rng_shared(&key_state));
+    ashlar_span_set_owner(&slab->span, (uintptr_t)owner);
+    slab->chunk = chunk;
+    slab->link.next = NULL;
+    slab->all.next = NULL;
+    ashlar_pagemap_set(slab->base, slab_bytes(slab), &slab->span);
+    ashlar_count(slabs);
+    ashlar_count_add(slab_bytes, slab_bytes(slab));
+}
+
+struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_id,
+                                     struct ashlar_slab_owner *owner)
+{
+    unsigned len = ashlar_slab_slices(class_id);
+    if (!ashlar_lock_take(&arena->lock))
+        return NULL;
+    struct ashlar_slab *slab = adopt_slab(arena, class_id, owner);
+    if (slab != NULL) {
+        ashlar_lock_release(&arena->lock);
+        return slab;
+    }
+    slab = ashlar_meta_get(&slab_pool);
+    struct ashlar_chunk *chunk = chunk_with_run(arena, len);
+    if (slab != NULL && chunk == NULL) {
+        ashlar_lock_release(&arena->lock);
+        chunk = ashlar_chunk_map(arena, len);
+        if (!ashlar_lock_take(&arena->lock)) {
+            if (chunk != NULL)
+                (void)ashlar_chunk_unmap(chunk);
+            ashlar_meta_put(&slab_pool, slab);
+            return NULL;
+        }
+        if (chunk != NULL)
+            list_chunk(arena, chunk);
+    }
+    if (slab != NULL && chunk != NULL) {
+        cut_slab(slab, chunk, class_id, owner);
+    } else if (slab != NULL) {
+        ashlar_meta_put(&slab_pool, slab);
+        slab = NULL;
+    }
+    ashlar_lock_release(&arena->lock);
+    return slab;
+}
+
+/* Lists the chunk anew after slices came free; takes it off its list and gives it when it is idle. */
+static struct ashlar_chunk *settle_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
+{
+    relist_chunk(arena, chunk);
+    if (!ashlar_chunk_is_idle(chunk))
+        return NULL;
+    ashlar_list_remove(&chunk->link);
+    return chunk;
+}
+
+/* Takes an empty slab apart, arena locked; a chunk to unmap, or NULL. */
+static struct ashlar_chunk *put_slab(struct ashlar_arena *arena, struct ashlar_slab *slab)
+{
+    struct ashlar_chunk *chunk = slab->chunk;
+    unsigned first = (unsigned)((size_t)(slab->base - chunk->base) / ASHLAR_SLICE_BYTES);
+    size_t ntouched = ashlar_align_up(slab->carved, ASHLAR_SLICE_BYTES) / ASHLAR_SLICE_BYTES;
+    ashlar_pagemap_set(slab->base, slab_bytes(slab), NULL);
+    ashlar_count_sub(slabs, 1);
+    ashlar_count_sub(slab_bytes, slab_bytes(slab));
+    ashlar_chunk_put(chunk, ashlar_bit_run(first, slab->nslices),
+                     ashlar_bit_run(first, (unsigned)ntouched));
+    ashlar_span_set_owner(&slab->span, 0);
+    ashlar_meta_put(&slab_pool, slab);
+    return settle_chunk(arena, chunk);
+}
+
+bool ashlar_arena_put(struct ashlar_slab *slab)
+{
+    struct ashlar_arena *arena = slab->chunk->arena;
+    if (!ashlar_lock_take(&arena->lock))
+        return false;
+    struct ashlar_chunk *idle = put_slab(arena, slab);
+    ashlar_lock_release(&arena->lock);
+    drop_chunk(arena, idle);
+    if (ashlar_opt.decay_ms == 0)
+        (void)ashlar_arena_trim(arena);
+    return true;
+}
+
+void ashlar_arena_abandon(struct ashlar_slab *slab)
+{
+    struct ashlar_arena *arena = slab->chunk->arena;
+    if (!ashlar_lock_take_patiently(&arena->lock))
+        return;
+    ashlar_slab_abandon(slab);
+    ashlar_slab_collect(slab);
+    struct ashlar_chunk *idle = NULL;
+    if (slab->span.used == 0)
+        idle = put_slab(arena, slab);
+    else
+        ashlar_list_push_front(&arena->abandoned[slab->class_id], &slab->all);
+    ashlar_lock_release(&arena->lock);
+    drop_chunk(arena, idle);
+}
+
+enum ashlar_arena_free ashlar_arena_free_abandoned(struct ashlar_slab *slab, char *object)
+{
+    /* The slab holds a live object, the caller's, so it stays a slab of this chunk. */
+    struct ashlar_arena *arena = slab->chunk->arena;
+    if (!ashlar_lock_take(&arena->lock))
+        return ASHLAR_FREE_REFUSED;
+    if (!ashlar_slab_is_abandoned(slab)) {
+        ashlar_lock_release(&arena->lock);
+        return ASHLAR_FREE_RETRY;
+    }
+    struct ashlar_chunk *idle = NULL;
+    ashlar_slab_push(slab, object);
+    ashlar_slab_collect(slab);
+    if (slab->span.used == 0) {
+        ashlar_list_remove(&slab->all);
+        idle = put_slab(arena, slab);
+    }
+    ashlar_lock_release(&arena->lock);
+    drop_chunk(arena, idle);
+    return ASHLAR_FREE_DONE;
+}
+
+/* Calls `visit` for each chunk until it says stop; arena locked. */
+static void visit_chunks(struct ashlar_arena *arena,
+                         bool (*visit)(struct ashlar_chunk *chunk, void *context), void *context)
+{
+    for (unsigned fit = 0; fit < ASHLAR_CHUNK_FITS; fit++) {
+        struct ashlar_list *head = &arena->chunks[fit];
+        for (struct ashlar_list *link = ashlar_list_first(head); link != NULL;
+             link = ashlar_list_next(head, link)) {
+            if (!visit(chunk_of(link), context))
+                return;
+        }
+    }
+}
+
+struct purge_search {
+    enum ashlar_idle_choice choice;
+    struct ashlar_chunk *chunk;
+    uint64_t victims;
+};
+
+static bool find_victims(struct ashlar_chunk *chunk, void *context)
+{
+    struct purge_search *search = context;
+    search->victims = ashlar_chunk_detach(chunk, search->choice);
+    search->chunk = search->victims != 0 ? chunk : NULL;
+    return search->victims == 0;
+}
+
+/* Purges chunk after chunk, the lock released around each kernel call; true when one was. */
+static bool purge_idle(struct ashlar_arena *arena, enum ashlar_idle_choice choice)
+{
+    bool has_purged = false;
+    struct purge_search search = {.choice = choice};
+    while (ashlar_lock_take(&arena->lock)) {
+        search.chunk = NULL;
+        visit_chunks(arena, find_victims, &search);
+        if (search.chunk != NULL)
+            relist_chunk(arena, search.chunk);
+        ashlar_lock_release(&arena->lock);
+        if (search.chunk == NULL)
+            break;
+        uint64_t clean = ashlar_chunk_purge(search.chunk, search.victims);
+        uint64_t dirty = search.victims & ~clean;
+        has_purged |= clean != 0;
+        if (!ashlar_lock_take(&arena->lock)) {
+            ashlar_chunk_leave(search.chunk, clean, dirty);
+            break;
+        }
+        ashlar_chunk_put(search.chunk, search.victims, dirty);
+        struct ashlar_chunk *idle = settle_chunk(arena, search.chunk);
+        ashlar_lock_release(&arena->lock);
+        drop_chunk(arena, idle);
+        if (dirty != 0)
+            break; /* the kernel is short of memory or mappings: not now */
+    }
+    return has_purged;
+}
+
+static bool age_chunk(struct ashlar_chunk *chunk, void *context)
+{
+    (void)context;
+    ashlar_chunk_collect(chunk);
+    ashlar_chunk_age(chunk);
+    return true;
+}
+
+/*
+ * Two generations: what is dirty at one tick and still is at the next goes, so memory is purged
+ * between one half and one whole decay time after it fell idle.
+ */
+void ashlar_arena_tick(struct ashlar_arena *arena, uint64_t now_ms)
+{
+    if (ashlar_opt.decay_ms < 0 || !ashlar_lock_take(&arena->lock))
+        return;
+    bool is_due = now_ms >= arena->next_tick_ms;
+    if (is_due)
+        arena->next_tick_ms = now_ms + (uint64_t)ashlar_opt.decay_ms / 2;
+    ashlar_lock_release(&arena->lock);
+    if (!is_due)
+        return;
+    (void)purge_idle(arena, ASHLAR_IDLE_AGED);
+    if (ashlar_lock_take(&arena->lock)) {
+        visit_chunks(arena, age_chunk, NULL);
+        ashlar_lock_release(&arena->lock);
+    }
+}
+
+bool ashlar_arena_trim(struct ashlar_arena *arena)
+{
+    return purge_idle(arena, ASHLAR_IDLE_ALL);
+}
+
+struct slab_visit {
+    void (*visit)(const struct ashlar_slab *slab, void *context);
+    void *context;
+};
+
+static bool visit_slabs(struct ashlar_chunk *chunk, void *context)
+{
+    const struct slab_visit *slabs = context;
+    for (unsigned slice = 0; slice < chunk->nslices;) {
+        struct ashlar_span *span = ashlar_pagemap_find(chunk->base + slice * ASHLAR_SLICE_BYTES);
+        if (span != NULL)
+            slabs->visit(ashlar_slab_of(span), slabs->context);
+        slice += span != NULL ? ashlar_slab_of(span)->nslices : 1;
+    }
+    return true;
+}
+
+bool ashlar_arena_visit(struct ashlar_arena *arena,
+                        void (*visit)(const struct ashlar_slab *slab, void *context), void *context)
+{
+    struct slab_visit slabs = {visit, context};
+    if (!ashlar_lock_take_patiently(&arena->lock))
+        return false;
+    visit_chunks(arena, visit_slabs, &slabs);
+    ashlar_lock_release(&arena->lock);
+    return true;
+}
+
+struct address_search {
+    uintptr_t address;
+    bool is_found;
+};
+
+static bool find_address(struct ashlar_chunk *chunk, void *context)
+{
+    struct address_search *search = context;
+    size_t len = chunk->nslices * ASHLAR_SLICE_BYTES;
+    search->is_found = search->address - (uintptr_t)chunk->base < len;
+    return !search->is_found;
+}
+
+bool ashlar_arena_holds(const void *address)
+{
+    struct address_search search = {(uintptr_t)address, false};
+    for (unsigned i = 0; i < ashlar_arena_count() && !search.is_found; i++) {
+        struct ashlar_arena *arena = ashlar_arena_at(i);
+        if (!ashlar_lock_take(&arena->lock))
+            return false;
+        visit_chunks(arena, find_address, &search);
+        ashlar_lock_release(&arena->lock);
+    }
+    return search.is_found;
+}

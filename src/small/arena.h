@@ -1,0 +1,70 @@
+/*
+ * arena.h - slabs for thread caches, pages back to the kernel
+ *
+ * Purpose     Cuts chunks of address space into slabs, takes empty ones back, keeps the slabs that
+ *             exited threads left behind, and purges what stays unused.
+ * Invariants  Every chunk of the arena is on the list of its fit. Chunks whose slices are all free
+ *             and purged are unmapped.
+ * Locking     One mutex per arena, rank ARENA, touched once per slab and never per object. Mapping
+ *             and purging are done without it. malloc and free never wait for a shut lock: what
+ *             cannot be done then is refused, and what must not be lost waits in atomic words.
+ * Layer       small/. Uses map, conf. Used by front.
+ */
+#ifndef ASHLAR_SMALL_ARENA_H
+#define ASHLAR_SMALL_ARENA_H
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "small/chunk.h"
+#include "small/slab.h"
+
+#define ASHLAR_ARENA_MAX 256
+
+struct ashlar_arena {
+    struct ashlar_lock lock;
+    struct ashlar_list chunks[ASHLAR_CHUNK_FITS];     /* lock: by longest free run */
+    struct ashlar_list abandoned[ASHLAR_CLASS_COUNT]; /* lock: slabs without an owner */
+    uint64_t next_tick_ms;                            /* lock: when to look for idle pages */
+};
+
+/* Arena number `index`, made ready on first use. */
+struct ashlar_arena *ashlar_arena_at(unsigned index);
+
+/* Arenas in use so far: 0 .. ashlar_arena_count() - 1. */
+unsigned ashlar_arena_count(void);
+
+/*
+ * A slab of a class for `owner`: an abandoned one with free objects, else a fresh one. It is in
+ * the page map and belongs to the caller. NULL: out of memory, or a fork under way.
+ */
+struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_id,
+                                     struct ashlar_slab_owner *owner);
+
+/* Takes back an empty slab of the caller's. False: a fork is under way, keep it. */
+bool ashlar_arena_put(struct ashlar_slab *slab);
+
+/* Takes over a slab with live objects from an exiting thread. Waits while a fork is under way. */
+void ashlar_arena_abandon(struct ashlar_slab *slab);
+
+/* Frees an object of an abandoned slab. */
+enum ashlar_arena_free {
+    ASHLAR_FREE_DONE,    /* freed */
+    ASHLAR_FREE_RETRY,   /* somebody adopted the slab: push it remotely */
+    ASHLAR_FREE_REFUSED, /* a fork is under way: do it later */
+};
+enum ashlar_arena_free ashlar_arena_free_abandoned(struct ashlar_slab *slab, char *object);
+
+/* Purges slices idle for the decay time. Cheap when there is nothing to do. */
+void ashlar_arena_tick(struct ashlar_arena *arena, uint64_t now_ms);
+
+/* Purges all idle slices; true when there were some. */
+bool ashlar_arena_trim(struct ashlar_arena *arena);
+
+/* Calls `visit` for each slab of the arena, under its lock. False: fork under way. */
+bool ashlar_arena_visit(struct ashlar_arena *arena,
+                        void (*visit)(const struct ashlar_slab *slab, void *context), void *context);
+
+/* True when `address` is in a chunk of an arena (in a slab or not). Slow; for diagnosis. */
+bool ashlar_arena_holds(const void *address);
+
+#endif

@@ -1,0 +1,219 @@
+/*
+ * slab.c - a run of objects of one size
+ *
+ * Purpose     See slab.h.
+ * Invariants  The remote word: bits 0..31 first object (offset / 16 + 1; 0: none), bits 32..55
+ *             their number, bit 62 PARKED (the owner wants to be told), bit 63 ABANDONED (no
+ *             owner). PARKED and a list never stand together: the push that finds PARKED clears
+ *             it and from then on must put the slab on the pending stack.
+ * Locking     Lock-free pushes (Treiber, 1986); the owner takes the whole list by one exchange, so
+ *             there is no ABA. Push releases, collect acquires: the link in the object is seen.
+ * Layer       small/.
+ */
+#include "small/slab.h"
+
+#include <assert.h>
+
+#include "base/check.h"
+#include "small/chunk.h"
+
+#define HEAD_MASK UINT64_C(0xffffffff)
+#define COUNT_ONE (UINT64_C(1) << 32)
+#define COUNT_MASK (UINT64_C(0xffffff) << 32)
+#define PARKED (UINT64_C(1) << 62)
+#define ABANDONED (UINT64_C(1) << 63)
+
+
+
+/* A slab holds at least this many objects, so that one live object pins little. */
+#define MIN_OBJECTS 8
+
+/* Objects are made to exist about so many bytes at a time: a page fault for a page of objects,
+   and a program of a few objects touches a page or two per class. */
+#define CARVE_BYTES 4096
+
+static_assert(sizeof(struct ashlar_slab) == 2 * ASHLAR_CACHE_LINE_BYTES,
+              "what the owner writes and what others write lie on different lines");
+static_assert(offsetof(struct ashlar_slab, remote) == ASHLAR_CACHE_LINE_BYTES,
+              "the second line begins at remote");
+
+unsigned ashlar_slab_slices(unsigned class_id)
+{
+    size_t object = ashlar_class_size(class_id);
+    unsigned nslices = 1;
+    while (nslices * ASHLAR_SLICE_BYTES < MIN_OBJECTS * object)
+        nslices *= 4;
+    return nslices;
+}
+
+void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, uint64_t key)
+{
+    size_t object = ashlar_class_size(class_id);
+    unsigned nslices = ashlar_slab_slices(class_id);
+    size_t capacity = nslices * ASHLAR_SLICE_BYTES / object;
+    slab->span.kind = ASHLAR_SPAN_SLAB;
+    slab->span.used = 0;
+    slab->end = capacity * object;
+    slab->free = slab->end;
+    slab->base = base;
+    slab->reciprocal = UINT64_MAX / object + 1;
+    /* The top bit pattern of a key is never that of a small number or a user-space pointer, so
+       ordinary contents never look like a link. */
+    slab->key = key | (UINT64_C(1) << 62);
+    slab->carved = 0;
+    slab->class_id = (uint8_t)class_id;
+    slab->nslices = (uint8_t)nslices;
+    slab->is_parked = false;
+    slab->is_in_flight = false;
+    slab->pending_next = NULL;
+    atomic_store_explicit(&slab->remote, 0, memory_order_relaxed);
+}
+
+bool ashlar_slab_carve(struct ashlar_slab *slab)
+{
+    if (slab->carved == slab->end)
+        return false;
+    size_t object = ashlar_slab_object_bytes(slab);
+    size_t goal = ashlar_align_down(slab->carved + CARVE_BYTES, CARVE_BYTES);
+    size_t count = goal > slab->carved + object ? (goal - slab->carved) / object : 1;
+    size_t left = (size_t)(slab->end - slab->carved) / object;
+    if (count > left)
+        count = left;
+    /* From the last to the first, so that the list ascends. */
+    for (size_t i = count; i-- > 0;) {
+        uint64_t offset = slab->carved + i * object;
+        *ashlar_slab_link(slab->base + offset) = slab->free ^ slab->key;
+        slab->free = offset;
+    }
+    slab->carved += (uint32_t)(count * object);
+    return true;
+}
+
+static uint64_t head_offset(const struct ashlar_slab *slab, uint64_t word)
+{
+    uint64_t head = word & HEAD_MASK;
+    return head == 0 ? slab->end : (head - 1) * ASHLAR_MIN_ALIGN_BYTES;
+}
+
+/* Appends the free list behind the list that starts at `first`. */
+static void append_free(struct ashlar_slab *slab, uint64_t first, uint32_t count)
+{
+    uint64_t offset = first;
+    for (uint32_t i = 1; i < count; i++) {
+        uint64_t next = *ashlar_slab_link(slab->base + offset) ^ slab->key;
+        if (next >= slab->end)
+            return; /* overwritten by the program: the rest is lost, nothing worse */
+        offset = next;
+    }
+    *ashlar_slab_link(slab->base + offset) = slab->free ^ slab->key;
+}
+
+static uint32_t take_list(struct ashlar_slab *slab, uint64_t word)
+{
+    uint32_t count = (uint32_t)((word & COUNT_MASK) / COUNT_ONE);
+    if (count == 0)
+        return 0;
+    uint64_t first = head_offset(slab, word);
+    if (slab->free != slab->end)
+        append_free(slab, first, count);
+    slab->free = first;
+    slab->span.used -= count;
+    return count;
+}
+
+uint32_t ashlar_slab_collect(struct ashlar_slab *slab)
+{
+    if ((atomic_load_explicit(&slab->remote, memory_order_relaxed) & COUNT_MASK) == 0)
+        return 0;
+    uint64_t flags = atomic_load_explicit(&slab->remote, memory_order_relaxed) & ABANDONED;
+    return take_list(slab, atomic_exchange_explicit(&slab->remote, flags, memory_order_acquire));
+}
+
+static void push_pending(struct ashlar_slab *slab)
+{
+    struct ashlar_slab_owner *owner =
+        (struct ashlar_slab_owner *)(ashlar_span_owner(&slab->span) & ~ASHLAR_SLAB_PARKED_BIT);
+    struct ashlar_slab *top = atomic_load_explicit(&owner->pending, memory_order_relaxed);
+    do
+        slab->pending_next = top;
+    while (!atomic_compare_exchange_weak_explicit(&owner->pending, &top, slab,
+                                                  memory_order_release, memory_order_relaxed));
+}
+
+enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *object)
+{
+    uint64_t offset = (uint64_t)(object - slab->base);
+    uint64_t head = offset / ASHLAR_MIN_ALIGN_BYTES + 1;
+    uint64_t old = atomic_load_explicit(&slab->remote, memory_order_relaxed);
+    uint64_t next;
+    do {
+        if ((old & ABANDONED) != 0)
+            return ASHLAR_REMOTE_ABANDONED;
+        *ashlar_slab_link(object) = head_offset(slab, old) ^ slab->key;
+        next = ((old & COUNT_MASK) + COUNT_ONE) | head;
+    } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &old, next,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    /* Acquired: the owner word as it was when PARKED was set. A slab somebody is about to put on
+       its owner's pending stack keeps that owner, even if the thread exits, until it was seen
+       there: see tcache.c. */
+    if ((old & PARKED) != 0)
+        push_pending(slab);
+    return ASHLAR_REMOTE_DONE;
+}
+
+bool ashlar_slab_park(struct ashlar_slab *slab)
+{
+    uint64_t none = 0;
+    return atomic_compare_exchange_strong_explicit(&slab->remote, &none, PARKED,
+                                                   memory_order_release, memory_order_relaxed);
+}
+
+bool ashlar_slab_unpark(struct ashlar_slab *slab)
+{
+    uint64_t parked = PARKED;
+    return atomic_compare_exchange_strong_explicit(&slab->remote, &parked, 0, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+void ashlar_slab_abandon(struct ashlar_slab *slab)
+{
+    ashlar_span_set_owner(&slab->span, 0);
+    atomic_fetch_or_explicit(&slab->remote, ABANDONED, memory_order_release);
+}
+
+void ashlar_slab_adopt(struct ashlar_slab *slab)
+{
+    atomic_fetch_and_explicit(&slab->remote, ~ABANDONED, memory_order_acquire);
+}
+
+bool ashlar_slab_is_abandoned(const struct ashlar_slab *slab)
+{
+    return (atomic_load_explicit(&slab->remote, memory_order_acquire) & ABANDONED) != 0;
+}
+
+bool ashlar_slab_has_free(const struct ashlar_slab *slab, const char *object)
+{
+    uint64_t wanted = (uint64_t)(object - slab->base);
+    size_t most = slab->carved / ashlar_slab_object_bytes(slab);
+    uint64_t offset = slab->free;
+    for (size_t i = 0; i <= most && offset < slab->end; i++) {
+        if (offset == wanted)
+            return true;
+        offset = *ashlar_slab_link(slab->base + offset) ^ slab->key;
+    }
+    return false;
+}
+
+void ashlar_slab_verify(struct ashlar_slab *slab)
+{
+    size_t object = ashlar_slab_object_bytes(slab);
+    size_t nfree = 0;
+    for (uint64_t offset = slab->free; offset != slab->end;) {
+        ashlar_check(offset < slab->carved);
+        ashlar_check(ashlar_slab_is_start(slab, offset));
+        ashlar_check(++nfree <= slab->carved / object);
+        offset = *ashlar_slab_link(slab->base + offset) ^ slab->key;
+    }
+    ashlar_check(slab->carved <= slab->end);
+    ashlar_check(nfree <= slab->carved / object);
+}

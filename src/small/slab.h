@@ -1,0 +1,155 @@
+/*
+ * slab.h - a run of objects of one size
+ *
+ * Purpose     The unit small requests are served from. Descriptor out of line; inside the objects
+ *             only the links of free ones.
+ *
+ *               base                                carved               end
+ *                | object | object | ... | object |   never touched yet   |
+ *
+ *             Free objects form a list through their first word: the byte offset of the next one,
+ *             XORed with the slab's key; `end` ends it. Three things come for one compare each:
+ *             a list that ran empty and a link that was overwritten are both "not below end"; an
+ *             object whose first word decodes to an offset is most likely free already.
+ *
+ * Invariants  Law: used == objects handed out (freed by other threads but not collected yet
+ *                          counts as handed out) + (1 while the slab is its owner's active one).
+ *                  objects carved == handed out + on the free list.
+ *             offsets are multiples of the object size; 0 <= carved <= end.
+ * Locking     Fields up to in_flight belong to the owner: the thread whose slab_owner the span's
+ *             owner word names (plain or parked), or the arena under its lock when abandoned.
+ *             remote and owner are atomic.
+ * Layer       small/. Used by arena, front/tcache.
+ */
+#ifndef ASHLAR_SMALL_SLAB_H
+#define ASHLAR_SMALL_SLAB_H
+
+#include "base/list.h"
+#include "map/span.h"
+#include "small/sizeclass.h"
+
+struct ashlar_chunk;
+struct ashlar_slab;
+
+/* What other threads see of a thread cache: where to leave its parked slabs. */
+struct ashlar_slab_owner {
+    _Atomic(struct ashlar_slab *) pending; /* stack through pending_next; owner takes all */
+};
+
+/* A parked slab (full, in no list of its owner) has this bit in its owner word, so that a free
+   by the owner leaves the fast path and brings it back. */
+#define ASHLAR_SLAB_PARKED_BIT ((uintptr_t)1)
+
+struct ashlar_slab {
+    _Alignas(ASHLAR_CACHE_LINE_BYTES) struct ashlar_span span; /* span.used is the law's `used` */
+    uint64_t free;            /* offset of the first free object; end: none; above: corrupted */
+    uint64_t end;             /* constant: capacity in bytes, a multiple of the object size */
+    char *base;               /* constant */
+    uint64_t reciprocal;      /* constant: 2^64 / object size, rounded up */
+    uint64_t key;             /* constant: blinds the links */
+    uint32_t carved;          /* bytes whose objects exist */
+    uint8_t class_id;         /* constant */
+    uint8_t nslices;          /* constant */
+    bool is_parked;           /* owner's view: the parked bit is set */
+    bool is_in_flight;        /* another thread is putting it on the owner's pending stack */
+
+    /* Second cache line: written by other threads. */
+    _Atomic uint64_t remote;  /* see slab.c: list of objects freed by other threads, flags */
+    struct ashlar_slab *pending_next;
+    struct ashlar_chunk *chunk;    /* constant: where the memory came from */
+    struct ashlar_list link;       /* owner's list of slabs with free objects */
+    struct ashlar_list all;        /* owner's list of all its slabs, or arena's abandoned ones */
+};
+
+static inline struct ashlar_slab *ashlar_slab_of(struct ashlar_span *span)
+{
+    return (struct ashlar_slab *)span;
+}
+
+static inline uint64_t *ashlar_slab_link(char *object)
+{
+    return (uint64_t *)(void *)object;
+}
+
+static inline size_t ashlar_slab_object_bytes(const struct ashlar_slab *slab)
+{
+    return ashlar_class_size(slab->class_id);
+}
+
+/* A free object taken off the list, or NULL: list empty or corrupted. Owner only. */
+ASHLAR_INLINE void *ashlar_slab_pop(struct ashlar_slab *slab)
+{
+    uint64_t offset = slab->free;
+    if (ASHLAR_UNLIKELY(offset >= slab->end))
+        return NULL;
+    char *object = slab->base + offset;
+    slab->free = *ashlar_slab_link(object) ^ slab->key;
+    *ashlar_slab_link(object) = 0; /* a live object must not look like a free one */
+    slab->span.used++;
+    return object;
+}
+
+/*
+ * True when `offset` is the start of an object: divisible by the object size, by a multiplication
+ * (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019).
+ */
+ASHLAR_INLINE bool ashlar_slab_is_start(const struct ashlar_slab *slab, uint64_t offset)
+{
+    return offset * slab->reciprocal < slab->reciprocal;
+}
+
+/* True when the object's first word reads as a link: it is free already, but for one chance in
+   2^44. */
+ASHLAR_INLINE bool ashlar_slab_looks_free(const struct ashlar_slab *slab, char *object)
+{
+    return (*ashlar_slab_link(object) ^ slab->key) <= slab->end;
+}
+
+/* Puts an object back; gives what is used now. Owner only. */
+ASHLAR_INLINE uint32_t ashlar_slab_push(struct ashlar_slab *slab, char *object)
+{
+    *ashlar_slab_link(object) = slab->free ^ slab->key;
+    slab->free = (uint64_t)(object - slab->base);
+    return --slab->span.used;
+}
+
+/* Slices of 64 KiB that a slab of this class takes. */
+unsigned ashlar_slab_slices(unsigned class_id);
+
+/* Makes a slab of fresh memory; nothing is touched. */
+void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, uint64_t key);
+
+/* Makes more objects exist, about a page of them; false when all do. Owner only. */
+bool ashlar_slab_carve(struct ashlar_slab *slab);
+
+/* Takes over what other threads have freed; number of objects. Owner only. */
+uint32_t ashlar_slab_collect(struct ashlar_slab *slab);
+
+/* Law check; debug builds and tests. Owner only. */
+void ashlar_slab_verify(struct ashlar_slab *slab);
+
+/* True when the object is on the slab's free list. Walks it; owner only. */
+bool ashlar_slab_has_free(const struct ashlar_slab *slab, const char *object);
+
+enum ashlar_slab_remote { ASHLAR_REMOTE_DONE, ASHLAR_REMOTE_ABANDONED };
+
+/* Frees an object from a thread that does not own the slab. ABANDONED: nothing done, nobody
+   owns it; see ashlar_arena_free_abandoned. */
+enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *object);
+
+/*
+ * Flags of the remote word, owner's side.
+ * park: asks the next freeing thread to put the slab on the owner's pending stack; false when
+ *   objects have come back meanwhile: collect instead.
+ * unpark: takes that request back; false when somebody is acting on it already: the slab is, or will
+ *   be, on the pending stack.
+ */
+bool ashlar_slab_park(struct ashlar_slab *slab);
+bool ashlar_slab_unpark(struct ashlar_slab *slab);
+
+/* Under the arena's lock: gives the slab up, takes it back. */
+void ashlar_slab_abandon(struct ashlar_slab *slab);
+void ashlar_slab_adopt(struct ashlar_slab *slab);
+bool ashlar_slab_is_abandoned(const struct ashlar_slab *slab);
+
+#endif

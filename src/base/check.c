@@ -18,6 +18,7 @@
 
 /* The line is put together in memory first: an emitter with a descriptor would write a long line
    in pieces. */
+ASHLAR_PRINTF(1, 0)
 static void write_line(const char *format, va_list args)
 {
     struct ashlar_emit emit;

@@ -180,7 +180,7 @@ static void emit_xml_totals(struct ashlar_emit *emit, const struct ashlar_usage 
     size_t rest = free_in_slabs(usage->small_slab_bytes, usage->small_live_bytes) +
                   usage->small_idle_bytes + usage->large_kept_bytes;
 
-    ashlar_emit_format(emit, "<total type=\"rest\" count=\"0\" size=\"%zu\"/>\n", rest);
+    ashlar_emit_format(emit, "<total type=\"rest\" size=\"%zu\"/>\n", rest);
     ashlar_emit_format(emit, "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n",
                        usage->large_live_blocks, usage->large_live_bytes);
     ashlar_emit_format(emit, "<system type=\"current\" size=\"%zu\"/>\n", held);

@@ -60,7 +60,7 @@ static void remember_past(const char *start, size_t len_bytes)
 static size_t header_bytes(size_t len_bytes)
 {
     size_t words = ASHLAR_BITMAP_WORDS(len_bytes / ashlar_os_facts.page_bytes);
-    return ashlar_align_up(sizeof(struct ashlar_region) + words * sizeof(uint64_t),
+    return ashlar_align_up(sizeof(struct ashlar_region) + 2 * words * sizeof(uint64_t),
                            ashlar_os_facts.page_bytes);
 }
 
@@ -99,6 +99,8 @@ static struct ashlar_region *make_region(size_t need_bytes)
     region->edge = region->payload;
     region->committed = region->payload;
     region->npages = len / page;
+    region->marked = region->maps;
+    region->protect = region->maps + ASHLAR_BITMAP_WORDS(region->npages);
     ashlar_list_init(&region->extents);
     ashlar_list_push_front(&regions, &region->link);
     reserved_bytes += len;

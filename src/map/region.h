@@ -11,10 +11,10 @@
  *
  * Invariants  base < payload <= edge <= committed <= base + len, all multiples of the page size.
  *             The page before payload is never accessible; nor is anything from committed up.
- *             The header (this struct and the guard map) lies in the region itself and goes with it.
+ *             The header (this struct and the guard maps) lies in the region itself and goes with it.
  * Locking     REGION guards the list of regions, edge and committed; it is held over the kernel
  *             calls that reserve and commit, since two threads that move one edge must not
- *             pass each other. guard_map is atomic. `extents` belongs to large/ under LARGE.
+ *             pass each other. the maps are atomic and written by large/guard. `extents` belongs to large/ under LARGE.
  * Layer       map/. Uses os, conf, base. Used by large (blocks) and small (chunks).
  */
 #ifndef ASHLAR_MAP_REGION_H
@@ -36,8 +36,10 @@ struct ashlar_region {
     char *edge;                 /* REGION: first byte not yet handed out */
     char *committed;            /* REGION: first byte not writable */
     struct ashlar_list extents; /* LARGE: extents of [payload, edge) in address order */
-    size_t npages;              /* constant: bits of guard_map */
-    _Atomic uint64_t guard_map[]; /* bit per page: a guard of ours stands there */
+    size_t npages;              /* constant: bits of each map */
+    _Atomic uint64_t *marked;   /* constant; bit per page: a guard marker stands there */
+    _Atomic uint64_t *protect;  /* constant; bit per page: made inaccessible by mprotect */
+    _Atomic uint64_t maps[];    /* the two maps, one after the other */
 };
 
 /*
@@ -64,9 +66,9 @@ struct ashlar_region *ashlar_region_find(const void *address);
 /* True when `address` lay in a region or chunk given back not long ago. */
 bool ashlar_region_was_ours(const void *address);
 
-/* Guard map. */
-static inline size_t ashlar_region_page(const struct ashlar_region *region, const char *address,
-                                        size_t page_bytes)
+/* The bit of `address` in the two maps. */
+static inline size_t ashlar_region_bit(const struct ashlar_region *region, const char *address,
+                                       size_t page_bytes)
 {
     return (size_t)(address - region->base) / page_bytes;
 }

@@ -1,0 +1,133 @@
+/*
+ * guard.c - inaccessible pages between large blocks
+ *
+ * Purpose     See guard.h.
+ * Invariants  See guard.h; ashlar_counters.guard_mappings is the part of the budget that is spent.
+ * Locking     Atomics.
+ * Layer       large/.
+ */
+#include "large/guard.h"
+
+#include "base/bits.h"
+#include "conf/counters.h"
+#include "conf/options.h"
+#include "os/os.h"
+
+/* An inaccessible page in the middle of a mapping makes three of one. */
+#define MAPPINGS_PER_PROTECT 2
+
+/* The kernel mappings we may spend; 0: not read yet. */
+static _Atomic size_t mapping_budget;
+
+static size_t find_budget(void)
+{
+    size_t budget = atomic_load_explicit(&mapping_budget, memory_order_relaxed);
+    if (budget == 0) {
+        budget = ashlar_os_max_map_count() / 2;
+        atomic_store_explicit(&mapping_budget, budget, memory_order_relaxed);
+    }
+    return budget;
+}
+
+bool ashlar_guard_spend_mappings(size_t n)
+{
+    size_t budget = find_budget();
+    uint64_t spent = atomic_fetch_add_explicit(&ashlar_counters.guard_mappings, n,
+                                               memory_order_relaxed);
+    if (spent + n <= budget)
+        return true;
+    ashlar_guard_return_mappings(n);
+    return false;
+}
+
+void ashlar_guard_return_mappings(size_t n)
+{
+    ashlar_count_sub(guard_mappings, n);
+}
+
+static bool set_marker(struct ashlar_region *region, char *page, size_t bit)
+{
+    if (!ashlar_os_facts.has_guard_markers ||
+        ashlar_os_guard_install(page, ashlar_os_facts.page_bytes) != 0)
+        return false;
+    ashlar_bitmap_set(region->marked, bit);
+    ashlar_count(guard_markers);
+    return true;
+}
+
+static bool set_protect(struct ashlar_region *region, char *page, size_t bit)
+{
+    if (!ashlar_guard_spend_mappings(MAPPINGS_PER_PROTECT))
+        return false;
+    if (ashlar_os_protect(page, ashlar_os_facts.page_bytes) != 0) {
+        ashlar_guard_return_mappings(MAPPINGS_PER_PROTECT);
+        return false;
+    }
+    ashlar_bitmap_set(region->protect, bit);
+    ashlar_count(guard_mprotects);
+    return true;
+}
+
+void ashlar_guard_set(struct ashlar_region *region, char *page)
+{
+    int64_t mode = ashlar_opt.guard;
+    size_t bit = ashlar_region_bit(region, page, ashlar_os_facts.page_bytes);
+    if (mode == ASHLAR_GUARD_OFF || ashlar_bitmap_get(region->marked, bit) ||
+        ashlar_bitmap_get(region->protect, bit))
+        return;
+    /* Per page, not per process: mlocked memory takes no markers. */
+    if (mode != ASHLAR_GUARD_MPROTECT && set_marker(region, page, bit))
+        return;
+    if (mode != ASHLAR_GUARD_MADVISE && set_protect(region, page, bit))
+        return;
+    ashlar_count(guard_skipped);
+}
+
+/* Length of the run of set bits of `map` that starts at `bit`, below `end`. */
+static size_t run_length(const _Atomic uint64_t *map, size_t bit, size_t end)
+{
+    size_t len = 1;
+    while (bit + len < end && ashlar_bitmap_get(map, bit + len))
+        len++;
+    return len;
+}
+
+static bool clear_map(struct ashlar_region *region, _Atomic uint64_t *map, size_t first, size_t end,
+                      int (*remove)(void *addr, size_t len_bytes), size_t mappings_each)
+{
+    size_t page_bytes = ashlar_os_facts.page_bytes;
+    for (size_t bit = ashlar_bitmap_next(map, first, end); bit < end;
+         bit = ashlar_bitmap_next(map, bit + 1, end)) {
+        size_t run = run_length(map, bit, end);
+        if (remove(region->base + bit * page_bytes, run * page_bytes) != 0)
+            return false;
+        for (size_t i = 0; i < run; i++)
+            ashlar_bitmap_clear(map, bit + i);
+        ashlar_guard_return_mappings(run * mappings_each);
+    }
+    return true;
+}
+
+bool ashlar_guard_clear(struct ashlar_region *region, char *start, const char *end)
+{
+    size_t first_bit = ashlar_region_bit(region, start, ashlar_os_facts.page_bytes);
+    size_t end_bit = ashlar_region_bit(region, end, ashlar_os_facts.page_bytes);
+    return clear_map(region, region->marked, first_bit, end_bit, ashlar_os_guard_remove, 0) &&
+           clear_map(region, region->protect, first_bit, end_bit, ashlar_os_commit,
+                     MAPPINGS_PER_PROTECT);
+}
+
+static int forget_only(void *addr, size_t len_bytes)
+{
+    (void)addr;
+    (void)len_bytes;
+    return 0;
+}
+
+void ashlar_guard_forget(struct ashlar_region *region, const char *start, const char *end)
+{
+    size_t first_bit = ashlar_region_bit(region, start, ashlar_os_facts.page_bytes);
+    size_t end_bit = ashlar_region_bit(region, end, ashlar_os_facts.page_bytes);
+    (void)clear_map(region, region->marked, first_bit, end_bit, forget_only, 0);
+    (void)clear_map(region, region->protect, first_bit, end_bit, forget_only, MAPPINGS_PER_PROTECT);
+}

@@ -1,0 +1,68 @@
+/*
+ * mapcache.h - freed extents kept for reuse
+ *
+ * Purpose     Spares the next large request its address space (CLEAN) and its page faults (DIRTY),
+ *             and gives memory back to the kernel when it has been idle, or is too much.
+ * Invariants  Law of memory (P2): live + kept <= recent peak of live * (1 + cache_slack) + 16 MiB,
+ *             and kept <= cache_max, after each call. live: payload of LIVE extents. kept:
+ *             payload of DIRTY and BUSY ones.
+ * Locking     LARGE for all calls named _locked; the caller holds it. The others take it
+ *             themselves, and call the kernel without it. An insertion that meets a shut lock waits on
+ *             a lock-free stack for the next holder.
+ * Layer       large/. Uses guard, map, conf. Used by large.
+ */
+#ifndef ASHLAR_LARGE_MAPCACHE_H
+#define ASHLAR_LARGE_MAPCACHE_H
+
+#include "base/lock.h"
+#include "large/extent.h"
+
+extern struct ashlar_lock ashlar_large_lock;
+
+/* LARGE, with what waited for it done. False as ashlar_lock_take. */
+bool ashlar_mapcache_lock(void) __attribute__((warn_unused_result));
+void ashlar_mapcache_unlock(void);
+
+/* Which pages will do. */
+enum ashlar_mapcache_want { ASHLAR_WANT_ANY, ASHLAR_WANT_CLEAN };
+
+/*
+ * An extent of `len_bytes` of payload at a multiple of `align`, cut from a freed one; LIVE. Tells by
+ * *was_dirty whether it may hold old contents. Guards are the caller's to set. NULL: none fits.
+ */
+struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align,
+                                                  enum ashlar_mapcache_want want, bool *was_dirty);
+
+/* Keeps a LIVE extent as freed, joined with its neighbours. */
+void ashlar_mapcache_put_locked(struct ashlar_extent *extent, enum ashlar_extent_state state,
+                                uint64_t now_ms);
+
+/* The same, for callers without the lock; never fails, may be deferred. */
+void ashlar_mapcache_put(struct ashlar_extent *extent, enum ashlar_extent_state state,
+                         uint64_t now_ms);
+
+/* Cuts the payload of a LIVE extent to `len_bytes`; what is behind the new guard is kept as freed. */
+void ashlar_mapcache_shrink_locked(struct ashlar_extent *extent, size_t len_bytes,
+                                   uint64_t now_ms);
+
+/* Lengthens a LIVE extent to `len_bytes` at the expense of the freed one behind it; false: not
+   enough there. *was_dirty: the new part may hold old contents. */
+bool ashlar_mapcache_grow_locked(struct ashlar_extent *extent, size_t len_bytes, bool *was_dirty);
+
+/* Accounts for live bytes: `more` or `less`. */
+void ashlar_mapcache_add_live_locked(size_t more_bytes, uint64_t now_ms);
+void ashlar_mapcache_sub_live_locked(size_t less_bytes, uint64_t now_ms);
+
+/* True when something is too old or too much: call ashlar_mapcache_purge after unlocking. */
+bool ashlar_mapcache_is_due_locked(uint64_t now_ms);
+
+/* Purges what is too old or too much. */
+void ashlar_mapcache_purge(uint64_t now_ms);
+
+/* Purges everything; true when there was something. */
+bool ashlar_mapcache_trim(void);
+
+/* Checks every region's extents and all bins; debug builds and tests. */
+void ashlar_mapcache_verify(void);
+
+#endif

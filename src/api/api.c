@@ -137,15 +137,21 @@ static bool is_perturb_in_force(int value)
     return has_junk ? wanted == JUNK_FREED_BYTE : wanted == 0;
 }
 
-/* The arenas are made at start-up: a limit holds when they are not more. 0 means no limit. */
-static bool is_arena_limit_in_force(int value)
+/* Arenas are made when threads first need them, so a limit can be set while there are not more.
+   It only ever lowers: option arenas says how many there shall be, this how many at most. */
+static bool set_arena_limit(int limit)
 {
     struct ashlar_usage usage;
 
-    if (value <= 0)
-        return value == 0;
+    if (limit <= 0)
+        return limit == 0;
     ashlar_heap_usage(&usage);
-    return usage.arenas <= (unsigned)value;
+    if (usage.arenas > (unsigned)limit)
+        return false;
+    int64_t wanted = ashlar_option_get(ASHLAR_OPTION_arenas);
+    if (wanted == 0)
+        wanted = ashlar_os_cpu_count();
+    return limit >= wanted || ashlar_option_set(ASHLAR_OPTION_arenas, limit);
 }
 
 /* 1 is a promise to the caller, so whatever has no meaning here (M_TOP_PAD, M_MMAP_MAX, M_MXFAST,
@@ -163,7 +169,7 @@ bool ashlar_api_mallopt(int param, int value)
     case MALLOPT_PERTURB:
         return is_perturb_in_force(value);
     case MALLOPT_ARENA_MAX:
-        return is_arena_limit_in_force(value);
+        return set_arena_limit(value);
     default:
         return false;
     }

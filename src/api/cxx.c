@@ -146,8 +146,8 @@ ASHLAR_COLD static void *retry_new(size_t size, size_t align)
  * block. In a static program it is not to be found; `fallback` is then called, or, when that is
  * NULL, the answer is NULL and the handler has not been asked.
  */
-ASHLAR_COLD static void *nothrow_by_runtime(const char *name, void *(*fallback)(size_t), size_t size,
-                                            const void *tag)
+ASHLAR_COLD static void *nothrow_by_runtime(const char *name, void *(*fallback)(size_t),
+                                            size_t size, const void *tag)
 {
     void *(*operator_new)(size_t, const void *) = NULL;
 

@@ -17,17 +17,17 @@
 struct ashlar_lock ashlar_report_lock = ASHLAR_LOCK_INIT(REPORT);
 
 /* USAGE(member of struct ashlar_usage, what it is) */
-#define USAGE_ROWS(USAGE)                                                          \
-    USAGE(small_live_bytes, "live small blocks, rounded to their size class")      \
-    USAGE(small_slab_bytes, "slabs that hold them")                                \
-    USAGE(small_idle_bytes, "freed slabs that still hold their pages")             \
-    USAGE(large_live_bytes, "live large blocks")                                   \
-    USAGE(large_live_blocks, "number of live large blocks")                        \
-    USAGE(large_kept_bytes, "freed large blocks that still hold their pages")      \
-    USAGE(meta_bytes, "the library's own structures")                              \
-    USAGE(reserved_bytes, "address space reserved")                                \
-    USAGE(committed_bytes, "of it, writable")                                      \
-    USAGE(arenas, "number of arenas")                                              \
+#define USAGE_ROWS(USAGE)                                                     \
+    USAGE(small_live_bytes, "live small blocks, rounded to their size class") \
+    USAGE(small_slab_bytes, "slabs that hold them")                           \
+    USAGE(small_idle_bytes, "freed slabs that still hold their pages")        \
+    USAGE(large_live_bytes, "live large blocks")                              \
+    USAGE(large_live_blocks, "number of live large blocks")                   \
+    USAGE(large_kept_bytes, "freed large blocks that still hold their pages") \
+    USAGE(meta_bytes, "the library's own structures")                         \
+    USAGE(reserved_bytes, "address space reserved")                           \
+    USAGE(committed_bytes, "of it, writable")                                 \
+    USAGE(arenas, "number of arenas")                                         \
     USAGE(heaps, "number of thread heaps")
 
 struct usage_row {
@@ -123,7 +123,8 @@ static void emit_json_classes(struct ashlar_emit *emit, const struct ashlar_usag
         const struct ashlar_class_usage *class = &usage->classes[i];
         if (class->slabs == 0)
             continue;
-        ashlar_emit_format(emit, "%s\n    {\"object_bytes\": %zu, \"slabs\": %zu,"
+        ashlar_emit_format(emit,
+                           "%s\n    {\"object_bytes\": %zu, \"slabs\": %zu,"
                            " \"live_objects\": %zu}",
                            comma_before(shown++), class->object_bytes, class->slabs,
                            class->live_objects);
@@ -134,8 +135,7 @@ static void emit_json_classes(struct ashlar_emit *emit, const struct ashlar_usag
 static void emit_json_option(struct ashlar_emit *emit, unsigned id)
 {
     if (option_row(id)->kind != ASHLAR_OPTION_ENUM) {
-        ashlar_emit_format(emit, "%lld",
-                           (long long)ashlar_option_get((enum ashlar_option_id)id));
+        ashlar_emit_format(emit, "%lld", (long long)ashlar_option_get((enum ashlar_option_id)id));
         return;
     }
     ashlar_emit_format(emit, "\"");

@@ -10,9 +10,9 @@
 
 struct ashlar_counters ashlar_counters;
 
-#define COUNTER(name, kind, unit, help)                                                        \
-    _Static_assert(offsetof(struct ashlar_counters, name) ==                                   \
-                       ASHLAR_COUNTER_##name * sizeof(uint64_t),                               \
+#define COUNTER(name, kind, unit, help)                          \
+    _Static_assert(offsetof(struct ashlar_counters, name) ==     \
+                       ASHLAR_COUNTER_##name * sizeof(uint64_t), \
                    "counter " #name " is not where its number says");
 #include "conf/counters.def"
 #undef COUNTER

@@ -30,7 +30,7 @@ struct ashlar_options ashlar_opt = {
 #define WORD_TEXT(option, word, text) text,
 #define DEFINE_WORDS_SIZE(name)
 #define DEFINE_WORDS_INT(name)
-#define DEFINE_WORDS_ENUM(name)                                               \
+#define DEFINE_WORDS_ENUM(name) \
     static const char *const words_##name[] = {ASHLAR_ENUM_##name(WORD_TEXT)};
 #define OPTION(name, kind, default_, min, max, unit, help) DEFINE_WORDS_##kind(name)
 #include "conf/options.def"
@@ -194,7 +194,8 @@ static bool take_digits(struct text *text, uint64_t *value)
     bool has_digit = false;
     uint64_t result = 0;
 
-    for (; text->len > 0 && *text->start >= '0' && *text->start <= '9'; text->start++, text->len--) {
+    for (; text->len > 0 && *text->start >= '0' && *text->start <= '9';
+         text->start++, text->len--) {
         has_digit = true;
         if (__builtin_mul_overflow(result, 10, &result) ||
             __builtin_add_overflow(result, (uint64_t)(*text->start - '0'), &result))

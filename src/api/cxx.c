@@ -81,8 +81,8 @@ extern void _ZSt17__throw_bad_allocv(void) __attribute__((weak));
 #pragma weak dlsym
 
 /*
- * A function of the C++ runtime that came into the process after us: an interpreter written in C has
- * loaded an extension written in C++. RTLD_NOLOAD loads nothing. The handle stays open: whoever
+ * A function of the C++ runtime that came into the process after us: an interpreter written in C
+ * has loaded an extension written in C++. RTLD_NOLOAD loads nothing. The handle stays open: whoever
  * calls operator new needs that runtime as long as we do.
  */
 static void *find_in_late_runtime(const char *name)

@@ -1,7 +1,7 @@
 /*
  * api.c - the ashlar_* calls
  *
- * Purpose     Checks arguments, says errno, hands the rest to front/heap. The names of the C
+ * Purpose     Checks arguments, says errno, hands the rest to front/route. The names of the C
  *             library are in override.c and share the bodies by api.h.
  * Invariants  The only file that sets errno.
  * Locking     None.
@@ -47,7 +47,7 @@ static void *invalid_argument(void)
 
 static void *allocate_aligned(size_t align, size_t size)
 {
-    void *ptr = ashlar_heap_malloc_aligned(align, size);
+    void *ptr = ashlar_route_malloc_aligned(align, size);
     return ASHLAR_LIKELY(ptr != NULL) ? ptr : ashlar_api_no_memory();
 }
 
@@ -79,7 +79,7 @@ int ashlar_api_posix_memalign(void **memptr, size_t align, size_t size)
 {
     if (!ashlar_is_power_of_2(align) || align % sizeof(void *) != 0)
         return EINVAL;
-    void *ptr = ashlar_heap_malloc_aligned(align, size);
+    void *ptr = ashlar_route_malloc_aligned(align, size);
     if (ptr == NULL)
         return ENOMEM;
     *memptr = ptr;
@@ -107,7 +107,7 @@ void *ashlar_api_pvalloc(size_t size)
 bool ashlar_api_trim(void)
 {
     ashlar_boot();
-    return ashlar_heap_trim();
+    return ashlar_route_trim();
 }
 
 /* The amount of free memory that free keeps for itself: what cache_max says. -1 (and, as in
@@ -145,7 +145,7 @@ static bool set_arena_limit(int limit)
 
     if (limit <= 0)
         return limit == 0;
-    ashlar_heap_usage(&usage);
+    ashlar_route_usage(&usage);
     if (usage.arenas > (unsigned)limit)
         return false;
     int64_t wanted = ashlar_option_get(ASHLAR_OPTION_arenas);
@@ -185,7 +185,7 @@ struct ashlar_mallinfo2 ashlar_api_mallinfo2(void)
     struct ashlar_usage usage;
 
     ashlar_boot();
-    ashlar_heap_usage(&usage);
+    ashlar_route_usage(&usage);
     info.hblks = usage.large_live_blocks;
     info.hblkhd = usage.large_live_bytes;
     info.uordblks = usage.small_live_bytes;
@@ -292,12 +292,12 @@ ASHLAR_EXPORT void *ashlar_reallocarray(void *ptr, size_t count, size_t size)
 
 ASHLAR_EXPORT void ashlar_free(void *ptr)
 {
-    ashlar_heap_free(ptr);
+    ashlar_route_free(ptr);
 }
 
 ASHLAR_EXPORT void ashlar_free_sized(void *ptr, size_t size)
 {
-    ashlar_heap_free_sized(ptr, size);
+    ashlar_route_free_sized(ptr, size);
 }
 
 /* An aligned block may be of a larger class than its size alone says; so the size is not used. */
@@ -305,7 +305,7 @@ ASHLAR_EXPORT void ashlar_free_aligned_sized(void *ptr, size_t alignment, size_t
 {
     (void)alignment;
     (void)size;
-    ashlar_heap_free(ptr);
+    ashlar_route_free(ptr);
 }
 
 ASHLAR_EXPORT void *ashlar_memalign(size_t alignment, size_t size)
@@ -335,7 +335,7 @@ ASHLAR_EXPORT void *ashlar_pvalloc(size_t size)
 
 ASHLAR_EXPORT size_t ashlar_malloc_usable_size(const void *ptr)
 {
-    return ashlar_heap_usable_size(ptr);
+    return ashlar_route_usable_size(ptr);
 }
 
 ASHLAR_EXPORT int ashlar_malloc_trim(size_t pad_bytes)

@@ -8,7 +8,7 @@
  *             errno is set here and nowhere below: ENOMEM on every failure to allocate, EINVAL
  *             for arguments. Success and free leave it alone.
  * Locking     None held on the way in or out.
- * Layer       api/. Uses front/heap. Used by api.c, override.c, cxx.c.
+ * Layer       api/. Uses front/route. Used by api.c, override.c, cxx.c.
  */
 #ifndef ASHLAR_API_API_H
 #define ASHLAR_API_API_H
@@ -17,14 +17,14 @@
 
 #include "ashlar/ashlar.h"
 #include "base/base.h"
-#include "front/heap.h"
+#include "front/route.h"
 
 /* The end of every failed allocation: sets errno to ENOMEM, gives NULL. */
 ASHLAR_COLD void *ashlar_api_no_memory(void);
 
 ASHLAR_INLINE void *ashlar_api_malloc(size_t size)
 {
-    void *ptr = ashlar_heap_malloc(size);
+    void *ptr = ashlar_route_malloc(size);
     if (ASHLAR_LIKELY(ptr != NULL))
         return ptr;
     return ashlar_api_no_memory();
@@ -35,7 +35,7 @@ ASHLAR_INLINE void *ashlar_api_calloc(size_t count, size_t size)
     size_t len_bytes;
     if (ASHLAR_UNLIKELY(!ashlar_mul_fits(count, size, &len_bytes)))
         return ashlar_api_no_memory();
-    void *ptr = ashlar_heap_calloc(len_bytes);
+    void *ptr = ashlar_route_calloc(len_bytes);
     if (ASHLAR_LIKELY(ptr != NULL))
         return ptr;
     return ashlar_api_no_memory();
@@ -47,10 +47,10 @@ ASHLAR_INLINE void *ashlar_api_realloc(void *ptr, size_t size)
     if (ASHLAR_UNLIKELY(ptr == NULL))
         return ashlar_api_malloc(size);
     if (ASHLAR_UNLIKELY(size == 0)) {
-        ashlar_heap_free(ptr);
+        ashlar_route_free(ptr);
         return NULL;
     }
-    void *moved = ashlar_heap_realloc(ptr, size);
+    void *moved = ashlar_route_realloc(ptr, size);
     if (ASHLAR_LIKELY(moved != NULL))
         return moved;
     return ashlar_api_no_memory();

@@ -3,13 +3,16 @@
  *
  * Purpose     Brings every module up in the order of the stair, once, whichever comes first: the
  *             first malloc (long before constructors) or our constructor.
- * Locking     The lock BOOT.
+ * Locking     BOOT. ashlar_boot is declared in front/tcache.h, which calls it.
  * Layer       api/.
  */
 #ifndef ASHLAR_API_BOOT_H
 #define ASHLAR_API_BOOT_H
 
-/* Brings the library up if it is not yet; cheap afterwards. */
-void ashlar_boot(void);
+#include "base/lock.h"
+#include "front/tcache.h"
+
+/* For fork to shut. */
+extern struct ashlar_lock ashlar_boot_lock;
 
 #endif

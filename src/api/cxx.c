@@ -134,7 +134,7 @@ ASHLAR_COLD static void *retry_new(size_t size, size_t align)
         if (handler == NULL)
             throw_bad_alloc(size);
         handler();
-        void *ptr = ashlar_heap_malloc_aligned(align, size);
+        void *ptr = ashlar_route_malloc_aligned(align, size);
         if (ptr != NULL)
             return ptr;
     }
@@ -186,7 +186,7 @@ ASHLAR_COLD static void *retry_nothrow_aligned(const char *name, size_t size, si
 
 ASHLAR_INLINE void *allocate_or_throw(size_t size)
 {
-    void *ptr = ashlar_heap_malloc(size);
+    void *ptr = ashlar_route_malloc(size);
     return ASHLAR_LIKELY(ptr != NULL) ? ptr : retry_new(size, ASHLAR_MIN_ALIGN_BYTES);
 }
 
@@ -195,13 +195,13 @@ ASHLAR_INLINE void *allocate_aligned_or_throw(size_t size, size_t align)
 {
     if (ASHLAR_UNLIKELY(!ashlar_is_power_of_2(align)))
         throw_bad_alloc(size);
-    void *ptr = ashlar_heap_malloc_aligned(align, size);
+    void *ptr = ashlar_route_malloc_aligned(align, size);
     return ASHLAR_LIKELY(ptr != NULL) ? ptr : retry_new(size, align);
 }
 
 static void *allocate_aligned(size_t size, size_t align)
 {
-    return ashlar_is_power_of_2(align) ? ashlar_heap_malloc_aligned(align, size) : NULL;
+    return ashlar_is_power_of_2(align) ? ashlar_route_malloc_aligned(align, size) : NULL;
 }
 
 /* ---- operator new -------------------------------------------------------------------------- */
@@ -234,7 +234,7 @@ void *_ZnwmRKSt9nothrow_t(size_t size, const void *tag)
 {
     if (IS_REPLACED(_Znwm, own_new))
         return nothrow_by_runtime(NOTHROW_NEW, _Znwm, size, tag);
-    void *ptr = ashlar_heap_malloc(size);
+    void *ptr = ashlar_route_malloc(size);
     return ASHLAR_LIKELY(ptr != NULL) ? ptr : retry_nothrow(NOTHROW_NEW, size, tag);
 }
 
@@ -242,7 +242,7 @@ void *_ZnamRKSt9nothrow_t(size_t size, const void *tag)
 {
     if (IS_REPLACED(_Znam, own_new_array) || IS_REPLACED(_Znwm, own_new))
         return nothrow_by_runtime(NOTHROW_NEW_ARRAY, _Znam, size, tag);
-    void *ptr = ashlar_heap_malloc(size);
+    void *ptr = ashlar_route_malloc(size);
     return ASHLAR_LIKELY(ptr != NULL) ? ptr : retry_nothrow(NOTHROW_NEW_ARRAY, size, tag);
 }
 
@@ -273,7 +273,7 @@ void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t size, size_t align, const void *
 
 void _ZdlPv(void *ptr)
 {
-    ashlar_heap_free(ptr);
+    ashlar_route_free(ptr);
 }
 
 void _ZdaPv(void *ptr)
@@ -281,7 +281,7 @@ void _ZdaPv(void *ptr)
     if (IS_REPLACED(_ZdlPv, own_delete))
         _ZdlPv(ptr);
     else
-        ashlar_heap_free(ptr);
+        ashlar_route_free(ptr);
 }
 
 void _ZdlPvm(void *ptr, size_t size)
@@ -289,7 +289,7 @@ void _ZdlPvm(void *ptr, size_t size)
     if (IS_REPLACED(_ZdlPv, own_delete))
         _ZdlPv(ptr);
     else
-        ashlar_heap_free_sized(ptr, size);
+        ashlar_route_free_sized(ptr, size);
 }
 
 /* The array forms reach a replaced operator delete(p) by way of operator delete[](p). */
@@ -298,7 +298,7 @@ void _ZdaPvm(void *ptr, size_t size)
     if (IS_REPLACED(_ZdaPv, own_delete_array) || IS_REPLACED(_ZdlPv, own_delete))
         _ZdaPv(ptr);
     else
-        ashlar_heap_free_sized(ptr, size);
+        ashlar_route_free_sized(ptr, size);
 }
 
 void _ZdlPvRKSt9nothrow_t(void *ptr, const void *tag)
@@ -316,7 +316,7 @@ void _ZdaPvRKSt9nothrow_t(void *ptr, const void *tag)
 void _ZdlPvSt11align_val_t(void *ptr, size_t align)
 {
     (void)align;
-    ashlar_heap_free(ptr);
+    ashlar_route_free(ptr);
 }
 
 void _ZdaPvSt11align_val_t(void *ptr, size_t align)
@@ -324,7 +324,7 @@ void _ZdaPvSt11align_val_t(void *ptr, size_t align)
     if (IS_REPLACED(_ZdlPvSt11align_val_t, own_delete_aligned))
         _ZdlPvSt11align_val_t(ptr, align);
     else
-        ashlar_heap_free(ptr);
+        ashlar_route_free(ptr);
 }
 
 /* An aligned block may be of a larger class than its size alone says; so the size is not used. */
@@ -334,7 +334,7 @@ void _ZdlPvmSt11align_val_t(void *ptr, size_t size, size_t align)
     if (IS_REPLACED(_ZdlPvSt11align_val_t, own_delete_aligned))
         _ZdlPvSt11align_val_t(ptr, align);
     else
-        ashlar_heap_free(ptr);
+        ashlar_route_free(ptr);
 }
 
 void _ZdaPvmSt11align_val_t(void *ptr, size_t size, size_t align)
@@ -344,7 +344,7 @@ void _ZdaPvmSt11align_val_t(void *ptr, size_t size, size_t align)
         IS_REPLACED(_ZdlPvSt11align_val_t, own_delete_aligned))
         _ZdaPvSt11align_val_t(ptr, align);
     else
-        ashlar_heap_free(ptr);
+        ashlar_route_free(ptr);
 }
 
 void _ZdlPvSt11align_val_tRKSt9nothrow_t(void *ptr, size_t align, const void *tag)

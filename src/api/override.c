@@ -54,24 +54,24 @@ ASHLAR_EXPORT void *realloc(void *ptr, size_t size)
 
 ASHLAR_EXPORT void free(void *ptr)
 {
-    ashlar_heap_free(ptr);
+    ashlar_route_free(ptr);
 }
 
 ASHLAR_EXPORT void cfree(void *ptr)
 {
-    ashlar_heap_free(ptr);
+    ashlar_route_free(ptr);
 }
 
 ASHLAR_EXPORT void free_sized(void *ptr, size_t size)
 {
-    ashlar_heap_free_sized(ptr, size);
+    ashlar_route_free_sized(ptr, size);
 }
 
 ASHLAR_EXPORT void free_aligned_sized(void *ptr, size_t alignment, size_t size)
 {
     (void)alignment;
     (void)size;
-    ashlar_heap_free(ptr);
+    ashlar_route_free(ptr);
 }
 
 ASHLAR_EXPORT void *memalign(size_t alignment, size_t size)
@@ -101,7 +101,7 @@ ASHLAR_EXPORT void *pvalloc(size_t size)
 
 ASHLAR_EXPORT size_t malloc_usable_size(void *ptr)
 {
-    return ashlar_heap_usable_size(ptr);
+    return ashlar_route_usable_size(ptr);
 }
 
 ASHLAR_EXPORT int malloc_trim(size_t pad_bytes)

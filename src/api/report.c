@@ -12,7 +12,7 @@
 #include "ashlar/ashlar.h"
 #include "conf/counters.h"
 #include "conf/options.h"
-#include "front/heap.h"
+#include "front/route.h"
 
 struct ashlar_lock ashlar_report_lock = ASHLAR_LOCK_INIT(REPORT);
 
@@ -244,7 +244,7 @@ static void emit_format(struct ashlar_emit *emit, enum ashlar_report_format form
 void ashlar_report_emit(struct ashlar_emit *emit, enum ashlar_report_format format)
 {
     struct ashlar_usage usage = {0};
-    ashlar_heap_usage(&usage);
+    ashlar_route_usage(&usage);
 
     bool is_locked = emit->sink == NULL && ashlar_lock_take_patiently(&ashlar_report_lock);
     emit_format(emit, format, &usage);

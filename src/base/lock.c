@@ -87,6 +87,18 @@ static inline void note_released(const struct ashlar_lock *lock)
 }
 #endif
 
+static _Atomic uint64_t refusals;
+
+uint64_t ashlar_lock_refusals(void)
+{
+    return atomic_load_explicit(&refusals, memory_order_relaxed);
+}
+
+bool ashlar_lock_is_shut(const struct ashlar_lock *lock)
+{
+    return (atomic_load_explicit(&lock->word, memory_order_relaxed) & SHUT) != 0;
+}
+
 void ashlar_lock_init(struct ashlar_lock *lock, enum ashlar_lock_rank rank)
 {
     atomic_init(&lock->word, 0);
@@ -138,16 +150,20 @@ bool ashlar_lock_take(struct ashlar_lock *lock)
     uint32_t expected = 0;
     if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, own_id(),
                                                  memory_order_acquire, memory_order_relaxed) &&
-        !take_slowly(lock, IMPATIENT))
+        !take_slowly(lock, IMPATIENT)) {
+        atomic_fetch_add_explicit(&refusals, 1, memory_order_relaxed);
         return false;
+    }
     note_taken(lock);
     return true;
 }
 
 bool ashlar_lock_take_patiently(struct ashlar_lock *lock)
 {
-    if (!take_slowly(lock, PATIENT))
+    if (!take_slowly(lock, PATIENT)) {
+        atomic_fetch_add_explicit(&refusals, 1, memory_order_relaxed);
         return false;
+    }
     note_taken(lock);
     return true;
 }

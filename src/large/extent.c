@@ -113,6 +113,7 @@ struct ashlar_extent *ashlar_extent_join(struct ashlar_extent *low, struct ashla
     stays->base = low->base;
     stays->len_bytes = (size_t)(end - low->base) - ashlar_os_facts.page_bytes;
     stays->is_patched |= goes->is_patched;
+    stays->mappings_spent += goes->mappings_spent;
     ashlar_list_remove(&goes->neighbours);
     ashlar_extent_forget_age(goes);
     ashlar_extent_delete(goes);

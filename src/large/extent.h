@@ -46,6 +46,7 @@ struct ashlar_extent {
     struct ashlar_extent *late_next;  /* on the stack of insertions that met a shut lock */
     enum ashlar_extent_state state;
     enum ashlar_extent_state late_state; /* what it becomes when it leaves that stack */
+    uint32_t mappings_spent;          /* of guard's budget, for moves; returned with them */
     bool is_patched;                  /* lies in kernel mappings of its own, after a move */
     bool is_linked;                   /* on region->extents */
 };

@@ -58,22 +58,18 @@ static struct ashlar_extent *take_fresh(size_t len_bytes, size_t align)
 static struct ashlar_extent *settle_fresh(struct ashlar_extent *fresh, size_t len_bytes, size_t align,
                                           uint64_t now_ms)
 {
-    bool was_dirty;
-    bool is_exact = fresh->len_bytes == len_bytes;
     if (!ashlar_mapcache_lock()) {
         ashlar_mapcache_put(fresh, ASHLAR_EXTENT_CLEAN, now_ms);
         return NULL;
     }
-    if (is_exact) {
-        ashlar_extent_link(fresh);
-    } else {
-        ashlar_mapcache_put_locked(fresh, ASHLAR_EXTENT_CLEAN, now_ms);
-        fresh = ashlar_mapcache_take_locked(len_bytes, align, ASHLAR_WANT_CLEAN, &was_dirty);
-    }
-    if (fresh != NULL)
+    bool is_cut = ashlar_mapcache_cut_fresh_locked(fresh, len_bytes, align);
+    if (is_cut)
         ashlar_mapcache_add_live_locked(fresh->len_bytes, now_ms);
+    bool is_due = ashlar_mapcache_is_due_locked(now_ms);
     ashlar_mapcache_unlock();
-    return fresh;
+    if (is_due)
+        ashlar_mapcache_purge(now_ms);
+    return is_cut ? fresh : NULL;
 }
 
 /* Hands a LIVE extent back, unused. */
@@ -257,10 +253,12 @@ static bool move_pages(struct ashlar_extent *from, struct ashlar_extent *to)
         return false;
     }
     to->is_patched = true;
+    to->mappings_spent += MAPPINGS_PER_MOVE;
     /* What is left behind is empty, but a mapping of its own until a fresh one joins it. */
-    if (ashlar_os_map_over(from->base, from->len_bytes) == 0 && from->is_patched) {
-        from->is_patched = false;
-        ashlar_guard_return_mappings(MAPPINGS_PER_MOVE);
+    from->is_patched = ashlar_os_map_over(from->base, from->len_bytes) != 0;
+    if (!from->is_patched) {
+        ashlar_guard_return_mappings(from->mappings_spent);
+        from->mappings_spent = 0;
     }
     return true;
 }

@@ -107,6 +107,17 @@ static bool cut_front(struct ashlar_extent *extent, char *place)
     return true;
 }
 
+/* Cuts both ends off an extent that is in no bin, to leave `len_bytes` at a multiple of `align`. */
+static bool cut_to_size(struct ashlar_extent *extent, size_t len_bytes, size_t align)
+{
+    if (!cut_front(extent, ashlar_bins_place(extent, len_bytes, align)))
+        return false;
+    struct ashlar_extent *rear = ashlar_extent_cut_rear(extent, len_bytes);
+    if (rear != NULL)
+        keep_piece(rear, extent);
+    return true;
+}
+
 struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align,
                                                   enum ashlar_mapcache_want want, bool *was_dirty)
 {
@@ -118,17 +129,26 @@ struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align
     if (extent == NULL)
         return NULL;
     unbin_extent(extent);
-    if (!cut_front(extent, ashlar_bins_place(extent, len_bytes, align))) {
+    if (!cut_to_size(extent, len_bytes, align)) {
         bin_extent(extent);
         return NULL;
     }
-    struct ashlar_extent *rear = ashlar_extent_cut_rear(extent, len_bytes);
-    if (rear != NULL)
-        keep_piece(rear, extent);
     *was_dirty = extent->state == ASHLAR_EXTENT_DIRTY;
     ashlar_extent_forget_age(extent);
     extent->state = ASHLAR_EXTENT_LIVE;
     return extent;
+}
+
+bool ashlar_mapcache_cut_fresh_locked(struct ashlar_extent *extent, size_t len_bytes, size_t align)
+{
+    ashlar_extent_link(extent);
+    extent->state = ASHLAR_EXTENT_CLEAN;
+    bool is_cut = cut_to_size(extent, len_bytes, align);
+    if (is_cut)
+        extent->state = ASHLAR_EXTENT_LIVE;
+    else
+        bin_extent(extent);
+    return is_cut;
 }
 
 /* Joins a freed extent, in no bin yet, with its neighbours of the same state. */
@@ -335,6 +355,8 @@ static bool purge_extents(struct ashlar_extent **extents, size_t count, uint64_t
         /* A fresh mapping on top joins what moves have cut into pieces. */
         if (extent->is_patched && ashlar_os_map_over(extent->base, extent->len_bytes) == 0) {
             ashlar_guard_forget(extent->region, extent->base, ashlar_extent_guard(extent));
+            ashlar_guard_return_mappings(extent->mappings_spent);
+            extent->mappings_spent = 0;
             extent->is_patched = false;
             ashlar_mapcache_put(extent, ASHLAR_EXTENT_CLEAN, now_ms);
             continue;
@@ -343,7 +365,8 @@ static bool purge_extents(struct ashlar_extent **extents, size_t count, uint64_t
         plain[nplain++] = extent;
     }
     size_t done = 0;
-    (void)ashlar_os_purge_many(ranges, nplain, &done);
+    if (nplain != 0)
+        (void)ashlar_os_purge_many(ranges, nplain, &done);
     for (size_t i = 0; i < nplain; i++)
         ashlar_mapcache_put(plain[i], i < done ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY, now_ms);
     return done == nplain;
@@ -353,11 +376,12 @@ static bool purge_extents(struct ashlar_extent **extents, size_t count, uint64_t
 static bool unmap_retired(struct ashlar_extent *extent, uint64_t now_ms)
 {
     size_t len = extent->len_bytes;
-    ashlar_guard_forget(extent->region, extent->base, ashlar_extent_end(extent));
+    ashlar_guard_forget(extent->region, extent->base, ashlar_extent_guard(extent));
     if (!ashlar_region_unmap(extent->region)) {
         (void)purge_extents(&extent, 1, now_ms);
         return false;
     }
+    ashlar_guard_return_mappings(extent->mappings_spent);
     ashlar_count_sub(cache_kept_bytes, len);
     if (ashlar_lock_take(&ashlar_large_lock)) {
         busy_bytes -= len;

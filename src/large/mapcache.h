@@ -33,6 +33,10 @@ enum ashlar_mapcache_want { ASHLAR_WANT_ANY, ASHLAR_WANT_CLEAN };
 struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align,
                                                   enum ashlar_mapcache_want want, bool *was_dirty);
 
+/* Links a fresh extent into its region and cuts it to size; LIVE. False: no descriptor for what is
+   cut off: the extent is kept as freed. */
+bool ashlar_mapcache_cut_fresh_locked(struct ashlar_extent *extent, size_t len_bytes, size_t align);
+
 /* Keeps a LIVE extent as freed, joined with its neighbours. */
 void ashlar_mapcache_put_locked(struct ashlar_extent *extent, enum ashlar_extent_state state,
                                 uint64_t now_ms);

@@ -64,6 +64,7 @@ void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, u
     slab->class_id = (uint8_t)class_id;
     slab->nslices = (uint8_t)nslices;
     slab->is_parked = false;
+    slab->is_active = false;
     slab->is_in_flight = false;
     slab->pending_next = NULL;
     atomic_store_explicit(&slab->remote, 0, memory_order_relaxed);
@@ -189,6 +190,15 @@ void ashlar_slab_adopt(struct ashlar_slab *slab)
 bool ashlar_slab_is_abandoned(const struct ashlar_slab *slab)
 {
     return (atomic_load_explicit(&slab->remote, memory_order_acquire) & ABANDONED) != 0;
+}
+
+/* Reads what the owner writes without asking it: statistics want a number, not a promise. */
+__attribute__((no_sanitize_thread)) size_t ashlar_slab_live_objects(const struct ashlar_slab *slab)
+{
+    uint64_t remote = atomic_load_explicit(&slab->remote, memory_order_relaxed);
+    size_t away = (size_t)((remote & COUNT_MASK) / COUNT_ONE) + (slab->is_active ? 1 : 0);
+    size_t used = slab->span.used;
+    return used > away ? used - away : 0;
 }
 
 bool ashlar_slab_has_free(const struct ashlar_slab *slab, const char *object)

@@ -16,7 +16,7 @@
  *                          counts as handed out) + (1 while the slab is its owner's active one).
  *                  objects carved == handed out + on the free list.
  *             offsets are multiples of the object size; 0 <= carved <= end.
- * Locking     Fields up to in_flight belong to the owner: the thread whose slab_owner the span's
+ * Locking     Fields up to is_active, and is_in_flight, belong to the owner: the thread whose slab_owner the span's
  *             owner word names (plain or parked), or the arena under its lock when abandoned.
  *             remote and owner are atomic.
  * Layer       small/. Used by arena, front/tcache.
@@ -50,12 +50,13 @@ struct ashlar_slab {
     uint32_t carved;          /* bytes whose objects exist */
     uint8_t class_id;         /* constant */
     uint8_t nslices;          /* constant */
-    bool is_parked;           /* owner's view: the parked bit is set */
-    bool is_in_flight;        /* another thread is putting it on the owner's pending stack */
+    bool is_parked;           /* the parked bit is set */
+    bool is_active;           /* the one its owner allocates from; counts as one in `used` */
 
     /* Second cache line: written by other threads. */
     _Atomic uint64_t remote;  /* see slab.c: list of objects freed by other threads, flags */
     struct ashlar_slab *pending_next;
+    bool is_in_flight;             /* owner: somebody is putting it on the pending stack, or has */
     struct ashlar_chunk *chunk;    /* constant: where the memory came from */
     struct ashlar_list link;       /* owner's list of slabs with free objects */
     struct ashlar_list all;        /* owner's list of all its slabs, or arena's abandoned ones */
@@ -121,6 +122,9 @@ void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, u
 
 /* Makes more objects exist, about a page of them; false when all do. Owner only. */
 bool ashlar_slab_carve(struct ashlar_slab *slab);
+
+/* Objects handed out, from any thread: a moment's truth. */
+size_t ashlar_slab_live_objects(const struct ashlar_slab *slab);
 
 /* Takes over what other threads have freed; number of objects. Owner only. */
 uint32_t ashlar_slab_collect(struct ashlar_slab *slab);

@@ -1,0 +1,361 @@
+/*
+ * route.c - route by size, free by owner
+ *
+ * Purpose     See route.h.
+ * Invariants  A request that fails while no lock was refused has failed for want of memory, and only
+ *             after everything idle went back to the kernel.
+ * Locking     None of its own.
+ * Layer       front/.
+ */
+#include "front/route.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "conf/counters.h"
+#include "conf/options.h"
+#include "front/emergency.h"
+#include "harden/junk.h"
+#include "harden/misuse.h"
+#include "large/large.h"
+#include "os/os.h"
+#include "small/arena.h"
+
+/* Slab bases are 64 KiB aligned, so objects can be no more than that. */
+#define SMALL_ALIGN_MAX ASHLAR_SLICE_BYTES
+
+/* Large calls between two looks at what the small side could give back. */
+#define LARGE_CALLS_PER_TICK 16
+
+/* ---- taking -------------------------------------------------------------------------------- */
+
+static bool is_small(size_t size)
+{
+    return size < (size_t)ashlar_opt.large_threshold;
+}
+
+static void tick_sometimes(void)
+{
+    static _Atomic unsigned calls;
+    unsigned call = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
+    if (call % LARGE_CALLS_PER_TICK == 0)
+        ashlar_tcache_tick_if_due();
+}
+
+static void *alloc_small(size_t size)
+{
+    unsigned class_id = ashlar_class_of(size);
+    void *object = ashlar_slab_pop(ashlar_tcache_self->active[class_id]);
+    return object != NULL ? object : ashlar_tcache_alloc_slow(class_id);
+}
+
+static void *alloc_large(size_t size, size_t align, enum ashlar_large_fill fill)
+{
+    ashlar_boot();
+    tick_sometimes();
+    return ashlar_large_alloc(size, align, fill);
+}
+
+/* Frees what was put off while a fork was under way. */
+static void free_deferred(void)
+{
+    if (ASHLAR_LIKELY(!ashlar_emergency_has_deferred()) || ashlar_lock_is_shut(&ashlar_heaps_lock))
+        return;
+    void *ptr = ashlar_emergency_take_deferred();
+    while (ptr != NULL) {
+        void *next = *(void **)ptr;
+        ashlar_route_free_slow(ptr, ashlar_pagemap_find(ptr));
+        ptr = next;
+    }
+}
+
+/* One try of a request; the alignment is a power of two. */
+static void *alloc_once(size_t size, size_t align, enum ashlar_large_fill fill)
+{
+    if (align <= ASHLAR_MIN_ALIGN_BYTES)
+        return is_small(size) ? alloc_small(size)
+                              : alloc_large(size, ashlar_os_facts.page_bytes, fill);
+    /* A class that serves a multiple of the alignment is one: see sizeclass.h. */
+    size_t rounded = ashlar_align_up(size != 0 ? size : 1, align);
+    if (align <= SMALL_ALIGN_MAX && is_small(rounded))
+        return alloc_small(rounded);
+    return alloc_large(size, ashlar_max_size(align, ashlar_os_facts.page_bytes), fill);
+}
+
+/* A block whatever the state of the process; NULL: out of memory. Large ones are zero if asked. */
+static void *alloc(size_t size, size_t align, enum ashlar_large_fill fill)
+{
+    if (size > ASHLAR_SIZE_MAX || align > ASHLAR_SIZE_MAX / 2 || size > ASHLAR_SIZE_MAX - align)
+        return NULL;
+    free_deferred();
+    uint64_t refusals = ashlar_lock_refusals();
+    void *ptr = alloc_once(size, align, fill);
+    if (ASHLAR_LIKELY(ptr != NULL))
+        return ptr;
+    if (ashlar_lock_refusals() == refusals && ashlar_route_trim())
+        ptr = alloc_once(size, align, fill);
+    if (ptr == NULL && ashlar_lock_refusals() != refusals)
+        ptr = ashlar_emergency_malloc(align, size);
+    return ptr;
+}
+
+/* What options zero and junk do to a block handed out without promise about its contents. */
+static void *dress(void *ptr)
+{
+    if (ptr == NULL)
+        return NULL;
+    if (ASHLAR_UNLIKELY(ashlar_opt.zero == ASHLAR_ZERO_ON))
+        memset(ptr, 0, ashlar_route_usable_size(ptr));
+    else if (ASHLAR_UNLIKELY(ashlar_opt.junk == ASHLAR_JUNK_ON))
+        ashlar_junk_fill_fresh(ptr, ashlar_route_usable_size(ptr));
+    return ptr;
+}
+
+void *ashlar_route_malloc_slow(size_t size)
+{
+    if (ASHLAR_LIKELY(is_small(size))) {
+        void *object = ashlar_slab_pop(ashlar_tcache_self->active[ashlar_class_of(size)]);
+        if (ASHLAR_LIKELY(object != NULL))
+            return object;
+        return dress(alloc(size, ASHLAR_MIN_ALIGN_BYTES, ASHLAR_FILL_ANY));
+    }
+    enum ashlar_large_fill fill =
+        ashlar_opt.zero == ASHLAR_ZERO_ON ? ASHLAR_FILL_ZERO : ASHLAR_FILL_ANY;
+    void *ptr = alloc(size, ASHLAR_MIN_ALIGN_BYTES, fill);
+    return fill == ASHLAR_FILL_ZERO ? ptr : dress(ptr);
+}
+
+void *ashlar_route_calloc(size_t size)
+{
+    if (!is_small(size)) {
+        void *ptr = alloc(size, ASHLAR_MIN_ALIGN_BYTES, ASHLAR_FILL_ZERO);
+        return ptr;
+    }
+    void *object = ashlar_slab_pop(ashlar_tcache_self->active[ashlar_class_of(size)]);
+    if (ASHLAR_UNLIKELY(object == NULL))
+        object = alloc(size, ASHLAR_MIN_ALIGN_BYTES, ASHLAR_FILL_ANY);
+    return object != NULL ? memset(object, 0, size) : NULL;
+}
+
+void *ashlar_route_malloc_aligned(size_t align, size_t size)
+{
+    return dress(alloc(size, align, ASHLAR_FILL_ANY));
+}
+
+/* ---- giving back --------------------------------------------------------------------------- */
+
+/* Names the crime of a pointer that is no live block. */
+static ASHLAR_COLD void accuse(const void *ptr, enum ashlar_crime crime_if_live)
+{
+    const char *what = "it was never allocated";
+    enum ashlar_crime crime = crime_if_live;
+    struct ashlar_span *span = ashlar_pagemap_find(ptr);
+    enum ashlar_large_place place = ashlar_large_diagnose(ptr);
+    if (span != NULL && span->kind == ASHLAR_SPAN_SLAB) {
+        what = "it is not the start of a block";
+    } else if (place == ASHLAR_PLACE_INTERIOR) {
+        what = "it points into a large block";
+    } else if (place == ASHLAR_PLACE_FREED || ashlar_arena_holds(ptr)) {
+        what = "the block is free already";
+        if (crime == ASHLAR_CRIME_INVALID_FREE)
+            crime = ASHLAR_CRIME_DOUBLE_FREE;
+        else
+            crime = ASHLAR_CRIME_USE_AFTER_FREE;
+    }
+    ashlar_misuse(crime, ptr, "%s", what);
+}
+
+static void free_small(struct ashlar_slab *slab, void *ptr)
+{
+    if (ASHLAR_UNLIKELY(ashlar_opt.junk == ASHLAR_JUNK_ON) &&
+        ashlar_slab_is_start(slab, (uint64_t)((char *)ptr - slab->base)) &&
+        !ashlar_slab_looks_free(slab, ptr))
+        ashlar_junk_fill_freed(ptr, ashlar_slab_object_bytes(slab));
+    switch (ashlar_tcache_free_slow(slab, ptr)) {
+    case ASHLAR_TCACHE_DONE:
+        break;
+    case ASHLAR_TCACHE_INTERIOR:
+        accuse(ptr, ASHLAR_CRIME_INVALID_FREE);
+        break;
+    case ASHLAR_TCACHE_DOUBLE_FREE:
+        ashlar_misuse(ASHLAR_CRIME_DOUBLE_FREE, ptr, "the block of %zu bytes is free already",
+                      ashlar_slab_object_bytes(slab));
+        break;
+    case ASHLAR_TCACHE_REFUSED:
+        ashlar_emergency_defer(ptr);
+        break;
+    }
+}
+
+static void free_large(struct ashlar_span *span, void *ptr)
+{
+    if (ASHLAR_UNLIKELY(ashlar_opt.junk == ASHLAR_JUNK_ON))
+        ashlar_junk_fill_freed(ptr, ashlar_large_usable_size(span, ptr));
+    switch (ashlar_large_free(span, ptr)) {
+    case ASHLAR_LARGE_DONE:
+        tick_sometimes();
+        break;
+    case ASHLAR_LARGE_NOT_A_BLOCK:
+        accuse(ptr, ASHLAR_CRIME_INVALID_FREE);
+        break;
+    case ASHLAR_LARGE_REFUSED:
+        ashlar_emergency_defer(ptr);
+        break;
+    }
+}
+
+void ashlar_route_free_slow(void *ptr, struct ashlar_span *span)
+{
+    if (ptr == NULL)
+        return;
+    if (span == NULL) {
+        accuse(ptr, ASHLAR_CRIME_INVALID_FREE);
+        return;
+    }
+    if (span->kind == ASHLAR_SPAN_SLAB) {
+        free_small(ashlar_slab_of(span), ptr);
+    } else if (span->kind == ASHLAR_SPAN_LARGE) {
+        free_large(span, ptr);
+    } else if (!ashlar_emergency_owns(span)) {
+        accuse(ptr, ASHLAR_CRIME_INVALID_FREE);
+    } else if (!ashlar_emergency_free(ptr)) {
+        ashlar_misuse(ASHLAR_CRIME_DOUBLE_FREE, ptr, "the block is free already");
+    }
+    free_deferred();
+}
+
+/* Usable bytes of a live block; 0: no block starts there. */
+static size_t live_bytes(const struct ashlar_span *span, const void *ptr)
+{
+    if (span == NULL)
+        return 0;
+    if (span->kind == ASHLAR_SPAN_LARGE)
+        return ashlar_large_usable_size(span, ptr);
+    if (span->kind != ASHLAR_SPAN_SLAB)
+        return ashlar_emergency_owns(span) ? ashlar_emergency_usable_size(ptr) : 0;
+    const struct ashlar_slab *slab = (const struct ashlar_slab *)span;
+    uint64_t offset = (uint64_t)((const char *)ptr - slab->base);
+    return ashlar_slab_is_start(slab, offset) ? ashlar_slab_object_bytes(slab) : 0;
+}
+
+size_t ashlar_route_usable_size(const void *ptr)
+{
+    if (ptr == NULL)
+        return 0;
+    size_t usable = live_bytes(ashlar_pagemap_find(ptr), ptr);
+    if (ASHLAR_UNLIKELY(usable == 0))
+        accuse(ptr, ASHLAR_CRIME_INVALID_POINTER);
+    return usable;
+}
+
+/* Whether a block of the span can have been asked for with `size` bytes. */
+static bool can_have_size(const struct ashlar_span *span, size_t size, size_t usable)
+{
+    if (span->kind == ASHLAR_SPAN_LARGE)
+        return size <= usable && usable - size < ashlar_os_facts.page_bytes;
+    if (span->kind != ASHLAR_SPAN_SLAB)
+        return size <= usable;
+    /* realloc leaves a block where it is down to half its size. */
+    return size <= usable && (size >= usable / 2 || usable == ASHLAR_MIN_ALIGN_BYTES);
+}
+
+void ashlar_route_free_sized(void *ptr, size_t size)
+{
+    struct ashlar_span *span = ashlar_pagemap_find(ptr);
+    size_t usable = live_bytes(span, ptr);
+    if (ASHLAR_UNLIKELY(usable != 0 && !can_have_size(span, size, usable))) {
+        ashlar_misuse(ASHLAR_CRIME_SIZE_MISMATCH, ptr,
+                      "freed with size %zu, but its usable size is %zu", size, usable);
+    }
+    ashlar_route_free(ptr);
+}
+
+/* ---- realloc ------------------------------------------------------------------------------- */
+
+static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size)
+{
+    void *moved = ashlar_route_malloc(size);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, ptr, ashlar_min_size(old_usable, size));
+    ashlar_route_free(ptr);
+    return moved;
+}
+
+/* True when a small block serves the new size where it is: it fits, and not half is wasted. */
+static bool stays_small(size_t usable, size_t size)
+{
+    return size <= usable && size >= usable / 2;
+}
+
+static void *realloc_large(struct ashlar_span *span, void *ptr, size_t usable, size_t size)
+{
+    uint64_t refusals = ashlar_lock_refusals();
+    void *moved = ashlar_large_realloc(span, ptr, size);
+    if (moved == NULL && ashlar_lock_refusals() == refusals && ashlar_route_trim())
+        moved = ashlar_large_realloc(span, ptr, size);
+    if (moved == NULL && ashlar_lock_refusals() != refusals)
+        return realloc_by_copy(ptr, usable, size);
+    if (moved != NULL && size > usable && ashlar_opt.zero == ASHLAR_ZERO_ON)
+        memset((char *)moved + usable, 0, ashlar_route_usable_size(moved) - usable);
+    return moved;
+}
+
+void *ashlar_route_realloc(void *ptr, size_t size)
+{
+    struct ashlar_span *span = ashlar_pagemap_find(ptr);
+    size_t usable = live_bytes(span, ptr);
+    if (ASHLAR_UNLIKELY(usable == 0)) {
+        accuse(ptr, ASHLAR_CRIME_INVALID_POINTER);
+        return NULL;
+    }
+    if (size > ASHLAR_SIZE_MAX)
+        return NULL;
+    if (span->kind == ASHLAR_SPAN_LARGE && !is_small(size))
+        return realloc_large(span, ptr, usable, size);
+    if (span->kind != ASHLAR_SPAN_LARGE && stays_small(usable, size))
+        return ptr;
+    return realloc_by_copy(ptr, usable, size);
+}
+
+/* ---- the whole ----------------------------------------------------------------------------- */
+
+bool ashlar_route_trim(void)
+{
+    uint64_t purged = ashlar_count_read(purge_bytes);
+    free_deferred();
+    ashlar_tcache_trim();
+    for (unsigned i = 0; i < ashlar_arena_count(); i++)
+        (void)ashlar_arena_trim(ashlar_arena_at(i));
+    bool has_unmapped = ashlar_large_trim();
+    return has_unmapped || ashlar_count_read(purge_bytes) != purged;
+}
+
+static void add_slab(const struct ashlar_slab *slab, void *context)
+{
+    struct ashlar_usage *usage = context;
+    struct ashlar_class_usage *one = &usage->classes[slab->class_id];
+    size_t live = ashlar_slab_live_objects(slab);
+    one->slabs++;
+    one->live_objects += live;
+    usage->small_live_bytes += live * one->object_bytes;
+    usage->small_slab_bytes += slab->nslices * ASHLAR_SLICE_BYTES;
+}
+
+void ashlar_route_usage(struct ashlar_usage *usage)
+{
+    memset(usage, 0, sizeof *usage);
+    for (unsigned i = 0; i < ASHLAR_CLASS_COUNT; i++)
+        usage->classes[i].object_bytes = ashlar_class_size(i);
+    for (unsigned i = 0; i < ashlar_arena_count(); i++)
+        (void)ashlar_arena_visit(ashlar_arena_at(i), add_slab, usage);
+    usage->small_idle_bytes = ashlar_count_read(arena_dirty_bytes);
+    usage->large_live_bytes = ashlar_count_read(large_live_bytes);
+    usage->large_live_blocks = ashlar_count_read(large_live_blocks);
+    usage->large_kept_bytes = ashlar_count_read(cache_kept_bytes);
+    usage->meta_bytes = ashlar_count_read(meta_bytes);
+    usage->reserved_bytes = ashlar_count_read(region_reserved_bytes);
+    usage->committed_bytes = ashlar_count_read(region_committed_bytes);
+    usage->arenas = ashlar_arena_count();
+    usage->heaps = ashlar_tcache_count();
+}

@@ -1,0 +1,13 @@
+/* expect: SIGSEGV */
+#define _GNU_SOURCE
+#include "crime.h"
+
+int main(void)
+{
+    test_begin(20);
+    warm_up();
+    free(launder(malloc(LARGE)));
+    char *block = malloc(LARGE);
+    ((volatile char *)launder(block))[-1] = 1;
+    return aftermath();
+}

@@ -108,6 +108,10 @@ make_configure()
     (cd "$top" && ./autogen.sh)
 }
 
+# configure and libtool are twice as fast in dash: 8 s instead of 18 s for the former.
+configure_shell=(sh)
+[ ! -x /bin/dash ] || configure_shell=(env CONFIG_SHELL=/bin/dash /bin/dash)
+
 # configure_build NAME [ARG...]: build/NAME is configured with these arguments afterwards. The way
 # to configure is relative, which is what lets the tree lie below a folder with a space in its name.
 configure_build()
@@ -121,7 +125,7 @@ configure_build()
     fi
     mkdir -p "$dir" || return
     rm -f "$dir/configured-with"
-    (cd "$dir" && "$up/configure" --enable-silent-rules "$@") || return
+    (cd "$dir" && exec "${configure_shell[@]}" "$up/configure" "$@") || return
     printf '%s\n' "$arguments" >"$dir/configured-with"
 }
 

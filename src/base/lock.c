@@ -177,21 +177,22 @@ void ashlar_lock_release(struct ashlar_lock *lock)
         futex_wake(&lock->word, 1);
 }
 
+/*
+ * Everybody asleep is woken, WAITERS or not: release clears the bit and leaves it to the thread it wakes
+ * to set it again for the others, and that thread may find the lock shut and go its way.
+ */
 void ashlar_lock_shut(struct ashlar_lock *lock)
 {
     /* Held by the code this signal handler interrupted: nobody else can change what it guards. */
-    if (!ashlar_lock_is_mine(lock)) {
+    if (ashlar_lock_is_mine(lock)) {
+        atomic_fetch_or_explicit(&lock->word, SHUT, memory_order_acq_rel);
+    } else {
         bool taken = take_slowly(lock, PATIENT);
         ashlar_check(taken);
         /* Closed, but owned by nobody: this thread too goes to the emergency store meanwhile. */
-        uint32_t old = atomic_exchange_explicit(&lock->word, SHUT, memory_order_acq_rel);
-        if ((old & WAITERS) != 0)
-            futex_wake(&lock->word, INT32_MAX);
-        return;
+        atomic_store_explicit(&lock->word, SHUT, memory_order_release);
     }
-    uint32_t old = atomic_fetch_or_explicit(&lock->word, SHUT, memory_order_acq_rel);
-    if ((old & WAITERS) != 0)
-        futex_wake(&lock->word, INT32_MAX);
+    futex_wake(&lock->word, INT32_MAX);
 }
 
 void ashlar_lock_reopen(struct ashlar_lock *lock, bool in_child)

@@ -1,0 +1,98 @@
+/*
+ * test_bits.c - bit scans and atomic bitmaps
+ */
+#include "unit/testing.h"
+
+#include "base/bits.h"
+
+static void scans_find_each_single_bit(void **state)
+{
+    (void)state;
+    for (unsigned bit = 0; bit < 64; bit++) {
+        uint64_t word = (uint64_t)1 << bit;
+        assert_int_equal(ashlar_bit_lowest(word), bit);
+        assert_int_equal(ashlar_bit_highest(word), bit);
+        assert_int_equal(ashlar_bit_lowest(word | (uint64_t)1 << 63), bit);
+        assert_int_equal(ashlar_bit_highest(word | 1), bit);
+        assert_int_equal(ashlar_bit_count(word | 1), bit == 0 ? 1 : 2);
+    }
+    assert_int_equal(ashlar_bit_count(UINT64_MAX), 64);
+    assert_int_equal(ashlar_bit_count(0), 0);
+}
+
+static void a_run_has_its_length_wherever_it_starts(void **state)
+{
+    (void)state;
+    for (unsigned first = 0; first < 64; first++) {
+        for (unsigned len = 1; first + len <= 64; len++) {
+            uint64_t run = ashlar_bit_run(first, len);
+            assert_int_equal(ashlar_bit_count(run), len);
+            assert_int_equal(ashlar_bit_lowest(run), first);
+            assert_int_equal(ashlar_bit_highest(run), first + len - 1);
+        }
+    }
+    assert_int_equal(ashlar_bit_run(5, 0), 0);
+}
+
+static void a_bitmap_needs_a_word_for_each_64_bits(void **state)
+{
+    (void)state;
+    assert_int_equal(ASHLAR_BITMAP_WORDS(0), 0);
+    assert_int_equal(ASHLAR_BITMAP_WORDS(1), 1);
+    assert_int_equal(ASHLAR_BITMAP_WORDS(64), 1);
+    assert_int_equal(ASHLAR_BITMAP_WORDS(65), 2);
+}
+
+#define MODEL_BITS 300
+
+static void a_bitmap_remembers_what_a_plain_array_does(void **state)
+{
+    (void)state;
+    _Atomic uint64_t map[ASHLAR_BITMAP_WORDS(MODEL_BITS)] = {0};
+    bool model[MODEL_BITS] = {false};
+    uint64_t seed = 7;
+
+    for (int round = 0; round < 3000; round++) {
+        size_t bit = test_random_below(&seed, MODEL_BITS);
+        bool is_set = test_random_below(&seed, 3) == 0;
+        if (is_set)
+            ashlar_bitmap_set(map, bit);
+        else
+            ashlar_bitmap_clear(map, bit);
+        model[bit] = is_set;
+        assert_int_equal(ashlar_bitmap_get(map, bit), is_set);
+
+        size_t from = test_random_below(&seed, MODEL_BITS);
+        size_t end = from + test_random_below(&seed, MODEL_BITS - from + 1);
+        size_t expected = from;
+        while (expected < end && !model[expected])
+            expected++;
+        assert_int_equal(ashlar_bitmap_next(map, from, end), expected);
+    }
+    for (size_t bit = 0; bit < MODEL_BITS; bit++)
+        assert_int_equal(ashlar_bitmap_get(map, bit), model[bit]);
+}
+
+static void a_search_in_an_empty_map_ends_at_the_end(void **state)
+{
+    (void)state;
+    _Atomic uint64_t map[4] = {0};
+    assert_int_equal(ashlar_bitmap_next(map, 0, 256), 256);
+    assert_int_equal(ashlar_bitmap_next(map, 100, 100), 100);
+    ashlar_bitmap_set(map, 200);
+    assert_int_equal(ashlar_bitmap_next(map, 0, 200), 200);
+    assert_int_equal(ashlar_bitmap_next(map, 0, 201), 200);
+    assert_int_equal(ashlar_bitmap_next(map, 0, 199), 199);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(scans_find_each_single_bit),
+        cmocka_unit_test(a_run_has_its_length_wherever_it_starts),
+        cmocka_unit_test(a_bitmap_needs_a_word_for_each_64_bits),
+        cmocka_unit_test(a_bitmap_remembers_what_a_plain_array_does),
+        cmocka_unit_test(a_search_in_an_empty_map_ends_at_the_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

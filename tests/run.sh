@@ -40,7 +40,7 @@ fi
 
 command=("$test")
 if is_listed "$name" "$ASHLAR_CRIMES"; then
-    command=("$SRCDIR/tests/misuse/run.sh" "$test")
+    command=("$SRCDIR/tests/misuse/run.sh" "$(basename "$test")")
 elif is_listed "$name" "$ASHLAR_BLACK_BOX"; then
     command=("$SRCDIR/tests/run-program.sh" "$test")
 fi

@@ -18,6 +18,7 @@
 /* The words of each ENUM option, in the order of their indices. */
 #define ASHLAR_ENUM_guard(WORD) WORD(GUARD, AUTO, "auto") WORD(GUARD, MADVISE, "madvise") \
     WORD(GUARD, MPROTECT, "mprotect") WORD(GUARD, OFF, "off")
+#define ASHLAR_ENUM_recycle(WORD) WORD(RECYCLE, OFF, "off") WORD(RECYCLE, ON, "on")
 #define ASHLAR_ENUM_zero(WORD) WORD(ZERO, OFF, "off") WORD(ZERO, ON, "on")
 #define ASHLAR_ENUM_junk(WORD) WORD(JUNK, OFF, "off") WORD(JUNK, ON, "on")
 #define ASHLAR_ENUM_misuse(WORD) WORD(MISUSE, ABORT, "abort") WORD(MISUSE, REPORT, "report") \
@@ -27,6 +28,7 @@
 
 #define ASHLAR_ENUM_CONSTANT(option, word, text) ASHLAR_##option##_##word,
 enum ashlar_guard_mode { ASHLAR_ENUM_guard(ASHLAR_ENUM_CONSTANT) };
+enum ashlar_recycle_mode { ASHLAR_ENUM_recycle(ASHLAR_ENUM_CONSTANT) };
 enum ashlar_zero_mode { ASHLAR_ENUM_zero(ASHLAR_ENUM_CONSTANT) };
 enum ashlar_junk_mode { ASHLAR_ENUM_junk(ASHLAR_ENUM_CONSTANT) };
 enum ashlar_misuse_mode { ASHLAR_ENUM_misuse(ASHLAR_ENUM_CONSTANT) };

@@ -85,3 +85,18 @@ struct ashlar_extent *ashlar_bins_find(struct ashlar_bins *bins, size_t len_byte
     }
     return NULL;
 }
+
+struct ashlar_extent *ashlar_bins_longest(struct ashlar_bins *bins, size_t unit)
+{
+    unsigned least = ashlar_bins_of(unit / ashlar_os_facts.page_bytes);
+    int bins_tried = 0;
+    for (size_t bin = ASHLAR_BINS_COUNT; bin-- > least && bins_tried < OWN_BIN_TRIES;) {
+        if (!ashlar_bitmap_get(bins->filled, bin))
+            continue;
+        struct ashlar_extent *found = search_bin(&bins->bin[bin], unit, unit, OWN_BIN_TRIES);
+        if (found != NULL)
+            return found;
+        bins_tried++;
+    }
+    return NULL;
+}

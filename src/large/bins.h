@@ -31,6 +31,9 @@ void ashlar_bins_remove(struct ashlar_bins *bins, struct ashlar_extent *extent);
 /* An extent in which `len_bytes` of payload fit at a multiple of `align`; NULL: none. */
 struct ashlar_extent *ashlar_bins_find(struct ashlar_bins *bins, size_t len_bytes, size_t align);
 
+/* A long extent in which whole multiples of `unit` lie, `unit` at least; NULL: none found. */
+struct ashlar_extent *ashlar_bins_longest(struct ashlar_bins *bins, size_t unit);
+
 /* Where a payload of `len_bytes` begins in `extent`: leaves the front empty or at least a page and a guard.
    NULL: it does not fit. */
 char *ashlar_bins_place(const struct ashlar_extent *extent, size_t len_bytes, size_t align);

@@ -14,7 +14,8 @@
  *             gap (but for extents whose insertion waits for a fork to end). Each ends in a page
  *             where a guard stands or could not be set, so the guard behind one block is the guard
  *             in front of the next. No guard stands inside the payload of a live extent.
- *             A freed extent has no room. Neighbours both DIRTY or both CLEAN do not exist.
+ *             A freed extent has no room. A CLEAN one reads as zero up to its end, under its guard, too.
+ *             Neighbours both DIRTY or both CLEAN do not exist.
  * Locking     LARGE, but base, region and len_bytes of a LIVE extent: its owner may read them.
  * Layer       large/.
  */

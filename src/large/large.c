@@ -16,6 +16,7 @@
 #include "conf/options.h"
 #include "large/guard.h"
 #include "large/mapcache.h"
+#include "large/recycle.h"
 #include "map/pagemap.h"
 #include "os/os.h"
 
@@ -34,42 +35,21 @@ static void fence(struct ashlar_extent *extent)
         ashlar_guard_set(extent->region, ashlar_extent_end(extent) - page);
 }
 
-/* Fresh address space from a region's edge, as a LIVE extent linked into its region. */
+/* Fresh address space from a region's edge, as an extent that nobody knows yet. */
 static struct ashlar_extent *take_fresh(size_t len_bytes, size_t align)
 {
     size_t page = ashlar_os_facts.page_bytes;
-    size_t slack = align > page ? align + 2 * page : 0;
-    size_t whole;
-    if (!ashlar_add_fits(len_bytes + page, slack, &whole))
-        return NULL;
+    size_t taken;
     struct ashlar_extent *extent = ashlar_extent_new();
     if (extent == NULL)
         return NULL;
-    extent->base = ashlar_region_take(whole, &extent->region);
+    extent->base = ashlar_region_take(len_bytes + page, align, &extent->region, &taken);
     if (extent->base == NULL) {
         ashlar_extent_delete(extent);
         return NULL;
     }
-    extent->len_bytes = whole - page;
+    extent->len_bytes = taken - page;
     return extent;
-}
-
-/* Links a fresh extent and cuts what alignment left over off both ends. */
-static struct ashlar_extent *settle_fresh(struct ashlar_extent *fresh, size_t len_bytes, size_t align,
-                                          uint64_t now_ms)
-{
-    if (!ashlar_mapcache_lock()) {
-        ashlar_mapcache_put(fresh, ASHLAR_EXTENT_CLEAN, now_ms);
-        return NULL;
-    }
-    bool is_cut = ashlar_mapcache_cut_fresh_locked(fresh, len_bytes, align);
-    if (is_cut)
-        ashlar_mapcache_add_live_locked(fresh->len_bytes, now_ms);
-    bool is_due = ashlar_mapcache_is_due_locked(now_ms);
-    ashlar_mapcache_unlock();
-    if (is_due)
-        ashlar_mapcache_purge(now_ms);
-    return is_cut ? fresh : NULL;
 }
 
 /* Hands a LIVE extent back, unused. */
@@ -84,36 +64,85 @@ static void give_up(struct ashlar_extent *extent, enum ashlar_extent_state state
     }
 }
 
-/* A LIVE extent with its fences up, not in the page map yet. */
-static struct ashlar_extent *take_extent(size_t len_bytes, size_t align,
-                                         enum ashlar_mapcache_want want, bool *was_dirty)
+/* What a request is looking for, and what became of it. */
+struct request {
+    size_t len_bytes;
+    size_t align;
+    enum ashlar_mapcache_want want;
+    uint64_t now_ms;
+    size_t keep_bytes;               /* front of the payload whose pages will come from elsewhere */
+    size_t dirty_bytes;              /* front of the payload that may hold old contents */
+    struct ashlar_recycle_plan plan; /* pages to be moved in behind keep_bytes */
+};
+
+/* Looks among the freed extents; for fresh != NULL, takes that one in instead. LARGE held. */
+static struct ashlar_extent *find_locked(struct request *request, struct ashlar_extent *fresh)
 {
-    uint64_t now_ms = ashlar_os_now_ms();
-    *was_dirty = false;
-    if (!ashlar_mapcache_lock())
+    bool was_dirty = false;
+    struct ashlar_extent *extent = fresh;
+    if (fresh == NULL)
+        extent = ashlar_mapcache_take_locked(request->len_bytes, request->align, request->want,
+                                             &was_dirty);
+    else if (!ashlar_mapcache_cut_fresh_locked(fresh, request->len_bytes, request->align))
         return NULL;
-    struct ashlar_extent *extent = ashlar_mapcache_take_locked(len_bytes, align, want, was_dirty);
-    if (extent != NULL)
-        ashlar_mapcache_add_live_locked(extent->len_bytes, now_ms);
-    bool is_due = ashlar_mapcache_is_due_locked(now_ms);
+    if (extent == NULL)
+        return NULL;
+    ashlar_mapcache_add_live_locked(extent->len_bytes, request->now_ms);
+    if (was_dirty)
+        request->dirty_bytes = extent->len_bytes;
+    else
+        ashlar_recycle_plan_locked(&request->plan, extent, request->keep_bytes);
+    return extent;
+}
+
+/* find_locked under the lock, and the purge that may be due after it. False: refused. */
+static bool find(struct request *request, struct ashlar_extent *fresh, struct ashlar_extent **found)
+{
+    if (!ashlar_mapcache_lock())
+        return false;
+    *found = find_locked(request, fresh);
+    bool is_due = ashlar_mapcache_is_due_locked(request->now_ms);
     ashlar_mapcache_unlock();
     if (is_due)
-        ashlar_mapcache_purge(now_ms);
+        ashlar_mapcache_purge(request->now_ms);
+    return true;
+}
+
+/* A LIVE extent with its fences up, not in the page map yet. */
+static struct ashlar_extent *take_extent(struct request *request)
+{
+    struct ashlar_extent *extent;
+    request->now_ms = ashlar_os_now_ms();
+    /* Whole units can be moved under it later, and its own pages under others. */
+    if (request->len_bytes >= ASHLAR_RECYCLE_UNIT_BYTES)
+        request->align = ashlar_max_size(request->align, ASHLAR_RECYCLE_UNIT_BYTES);
+    if (!find(request, NULL, &extent))
+        return NULL;
     if (extent == NULL) {
         ashlar_count(cache_misses);
-        extent = take_fresh(len_bytes, align);
-        if (extent != NULL)
-            extent = settle_fresh(extent, len_bytes, align, now_ms);
-    } else if (*was_dirty) {
+        struct ashlar_extent *fresh = take_fresh(request->len_bytes, request->align);
+        if (fresh == NULL)
+            return NULL;
+        if (!find(request, fresh, &extent)) {
+            ashlar_mapcache_put(fresh, ASHLAR_EXTENT_CLEAN, request->now_ms);
+            return NULL;
+        }
+    } else if (request->dirty_bytes != 0) {
         ashlar_count(cache_hits);
     } else {
         ashlar_count(cache_clean_hits);
     }
     if (extent == NULL)
         return NULL;
-    if (!ashlar_guard_clear(extent->region, extent->base, ashlar_extent_guard(extent)) ||
-        !ashlar_pagemap_prepare(extent->base, 1)) {
-        give_up(extent, *was_dirty ? ASHLAR_EXTENT_DIRTY : ASHLAR_EXTENT_CLEAN, now_ms);
+    bool is_usable =
+        ashlar_guard_clear(extent->region, extent->base, ashlar_extent_guard(extent)) &&
+        ashlar_pagemap_prepare(extent->base, 1);
+    size_t moved_bytes = ashlar_recycle_run(&request->plan, extent, request->keep_bytes);
+    if (moved_bytes != 0)
+        request->dirty_bytes = request->keep_bytes + moved_bytes;
+    if (!is_usable) {
+        give_up(extent, request->dirty_bytes != 0 ? ASHLAR_EXTENT_DIRTY : ASHLAR_EXTENT_CLEAN,
+                request->now_ms);
         return NULL;
     }
     fence(extent);
@@ -134,15 +163,14 @@ static bool round_request(size_t size, size_t *len_bytes)
 
 void *ashlar_large_alloc(size_t size, size_t align, enum ashlar_large_fill fill)
 {
-    size_t len;
-    bool was_dirty;
-    if (!round_request(size, &len))
+    struct request request = {.align = align, .want = ASHLAR_WANT_ANY};
+    if (!round_request(size, &request.len_bytes))
         return NULL;
-    struct ashlar_extent *extent = take_extent(len, align, ASHLAR_WANT_ANY, &was_dirty);
+    struct ashlar_extent *extent = take_extent(&request);
     if (extent == NULL)
         return NULL;
-    if (fill == ASHLAR_FILL_ZERO && was_dirty)
-        memset(extent->base, 0, extent->len_bytes);
+    if (fill == ASHLAR_FILL_ZERO)
+        memset(extent->base, 0, request.dirty_bytes);
     publish(extent);
     ashlar_count(large_allocs);
     ashlar_count_add(large_live_blocks, 1);
@@ -267,7 +295,6 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
 {
     struct ashlar_extent *extent = ashlar_extent_of(span);
     size_t len;
-    bool was_dirty;
     if (!round_request(size, &len))
         return NULL;
     if (len == extent->len_bytes || (len < extent->len_bytes && shrink(extent, len)) ||
@@ -277,8 +304,13 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
     }
     if (len < extent->len_bytes)
         return ptr; /* a fork is under way: it stays longer than need be */
-    struct ashlar_extent *moved = take_extent(len, ashlar_os_facts.page_bytes, ASHLAR_WANT_CLEAN,
-                                              &was_dirty);
+    struct request request = {
+        .len_bytes = len,
+        .align = ashlar_os_facts.page_bytes,
+        .want = ASHLAR_WANT_CLEAN,
+        .keep_bytes = ashlar_align_up(extent->len_bytes, ASHLAR_RECYCLE_UNIT_BYTES),
+    };
+    struct ashlar_extent *moved = take_extent(&request);
     if (moved == NULL)
         return NULL;
     bool is_moved = move_pages(extent, moved);
@@ -290,7 +322,10 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
     }
     publish(moved);
     ashlar_pagemap_set(ptr, 1, NULL);
-    give_up(extent, is_moved ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY, ashlar_os_now_ms());
+    /* Clean up to its end, as extent.h promises of CLEAN ones: under the guard, too. */
+    bool is_clean = is_moved && ashlar_os_purge(ashlar_extent_guard(extent),
+                                                ashlar_os_facts.page_bytes + extent->room_bytes) == 0;
+    give_up(extent, is_clean ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY, request.now_ms);
     return moved->base;
 }
 

@@ -8,9 +8,6 @@
  *             `retired`, and its region is off the list of regions.
  * Locking     LARGE. The stack `late` is lock-free (pushes only; the holder of LARGE takes all).
  * Layer       large/.
- *
- * The place of page recycling: ashlar_mapcache_take_locked finds no DIRTY extent that fits and
- * falls back to a CLEAN one; the pages of the oldest DIRTY extents could be moved under it there.
  */
 #include "large/mapcache.h"
 
@@ -167,6 +164,13 @@ static struct ashlar_extent *join_neighbours(struct ashlar_extent *extent)
     return extent;
 }
 
+static void make_busy(struct ashlar_extent *extent)
+{
+    extent->state = ASHLAR_EXTENT_BUSY;
+    busy_bytes += extent->len_bytes;
+    ashlar_count_add(cache_kept_bytes, extent->len_bytes);
+}
+
 /* Takes a region that is one freed extent off the list of regions, to be unmapped. */
 static bool retire_region(struct ashlar_extent *extent)
 {
@@ -175,9 +179,7 @@ static bool retire_region(struct ashlar_extent *extent)
         !ashlar_region_retire(extent->region, extent->base, ashlar_extent_end(extent)))
         return false;
     ashlar_list_push_back(&retired, &extent->bin);
-    extent->state = ASHLAR_EXTENT_BUSY;
-    busy_bytes += extent->len_bytes;
-    ashlar_count_add(cache_kept_bytes, extent->len_bytes);
+    make_busy(extent);
     return true;
 }
 
@@ -334,11 +336,32 @@ static void detach(struct ashlar_extent *extent)
 {
     unbin_extent(extent);
     ashlar_extent_forget_age(extent);
-    if (retire_region(extent))
-        return;
-    extent->state = ASHLAR_EXTENT_BUSY;
-    busy_bytes += extent->len_bytes;
-    ashlar_count_add(cache_kept_bytes, extent->len_bytes);
+    if (!retire_region(extent))
+        make_busy(extent);
+}
+
+struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t unit_bytes)
+{
+    size_t page = ashlar_os_facts.page_bytes;
+    struct ashlar_extent *extent = ashlar_bins_find(&dirty_bins, want_bytes, unit_bytes);
+    if (extent == NULL)
+        extent = ashlar_bins_longest(&dirty_bins, unit_bytes);
+    if (extent == NULL)
+        return NULL;
+    unbin_extent(extent);
+    char *start = ashlar_bins_place(extent, unit_bytes, unit_bytes);
+    size_t there = ashlar_align_down((size_t)(ashlar_extent_guard(extent) - start), unit_bytes);
+    if (!cut_front(extent, start)) {
+        bin_extent(extent);
+        return NULL;
+    }
+    struct ashlar_extent *rear =
+        ashlar_extent_cut_rear(extent, ashlar_min_size(there, want_bytes) - page);
+    if (rear != NULL)
+        keep_piece(rear, extent);
+    ashlar_extent_forget_age(extent);
+    make_busy(extent);
+    return extent;
 }
 
 /* Makes the pages of detached extents clean, several by one call where none is patched. False: the
@@ -352,16 +375,18 @@ static bool purge_extents(struct ashlar_extent **extents, size_t count, uint64_t
         struct ashlar_extent *extent = extents[i];
         ashlar_count(purge_calls);
         ashlar_count_add(purge_bytes, extent->len_bytes);
-        /* A fresh mapping on top joins what moves have cut into pieces. */
+        /* A fresh mapping on top joins what moves have cut into pieces. Not over the rear guard: it
+           is the neighbour's front guard. */
         if (extent->is_patched && ashlar_os_map_over(extent->base, extent->len_bytes) == 0) {
             ashlar_guard_forget(extent->region, extent->base, ashlar_extent_guard(extent));
             ashlar_guard_return_mappings(extent->mappings_spent);
             extent->mappings_spent = 0;
             extent->is_patched = false;
-            ashlar_mapcache_put(extent, ASHLAR_EXTENT_CLEAN, now_ms);
-            continue;
         }
-        ranges[nplain] = (struct ashlar_os_range){extent->base, extent->len_bytes};
+        /* The guard page too: what it held before it became one would come to light when two clean
+           extents are joined. */
+        ranges[nplain] = (struct ashlar_os_range){
+            extent->base, extent->len_bytes + ashlar_os_facts.page_bytes};
         plain[nplain++] = extent;
     }
     size_t done = 0;

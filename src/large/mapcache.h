@@ -9,7 +9,7 @@
  * Locking     LARGE for all calls named _locked; the caller holds it. The others take it
  *             themselves, and call the kernel without it. An insertion that meets a shut lock waits on
  *             a lock-free stack for the next holder.
- * Layer       large/. Uses guard, map, conf. Used by large.
+ * Layer       large/. Uses guard, map, conf. Used by recycle, large.
  */
 #ifndef ASHLAR_LARGE_MAPCACHE_H
 #define ASHLAR_LARGE_MAPCACHE_H
@@ -32,6 +32,12 @@ enum ashlar_mapcache_want { ASHLAR_WANT_ANY, ASHLAR_WANT_CLEAN };
  */
 struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align,
                                                   enum ashlar_mapcache_want want, bool *was_dirty);
+
+/*
+ * Takes a run of whole units, `want_bytes` or fewer, out of a kept extent: an extent whose payload and
+ * the page behind it are that run; BUSY. NULL: none is kept. Give it back by ashlar_mapcache_put.
+ */
+struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t unit_bytes);
 
 /* Links a fresh extent into its region and cuts it to size; LIVE. False: no descriptor for what is
    cut off: the extent is kept as freed. */

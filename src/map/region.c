@@ -27,6 +27,9 @@
    (overcommit 2) without being used. */
 #define COMMIT_STEP_BYTES (4 * ASHLAR_MIB)
 
+/* The edge is left at a multiple of the alignment up to here, so that the next one needs no padding. */
+#define MAX_PAD_BYTES (256 * ASHLAR_KIB)
+
 /* Regions whose edge is tried for a request, newest first. */
 #define EDGES_TRIED 8
 
@@ -138,29 +141,46 @@ static char *advance_edge(struct ashlar_region *region, size_t len_bytes)
     return got;
 }
 
-char *ashlar_region_take(size_t len_bytes, struct ashlar_region **region)
+/* Bytes from the edge to the end of `len_bytes` at a multiple of `align`. The front is empty or at least
+   a page and its guard; the end is a multiple of `align` or of MAX_PAD_BYTES. */
+static size_t bytes_at_edge(const struct ashlar_region *region, size_t len_bytes, size_t align)
 {
-    if (len_bytes > SIZE_MAX / 4 || !ashlar_lock_take(&ashlar_region_lock))
+    uintptr_t edge = (uintptr_t)region->edge;
+    uintptr_t place = ashlar_align_up(edge, align);
+    if (place != edge && place - edge < 2 * ashlar_os_facts.page_bytes)
+        place += align;
+    size_t whole = ashlar_align_up(len_bytes, ashlar_min_size(align, MAX_PAD_BYTES));
+    return place - edge + whole;
+}
+
+char *ashlar_region_take(size_t len_bytes, size_t align, struct ashlar_region **region,
+                         size_t *taken_bytes)
+{
+    if (len_bytes > SIZE_MAX / 4 || align > SIZE_MAX / 4 || !ashlar_lock_take(&ashlar_region_lock))
         return NULL;
     char *got = NULL;
     int tries = 0;
-    struct ashlar_list *link = ashlar_list_first(&regions);
-    for (; link != NULL && tries < EDGES_TRIED; link = ashlar_list_next(&regions, link), tries++) {
-        if (commit_edge(region_of(link), len_bytes))
-            break;
+    struct ashlar_region *found = NULL;
+    for (struct ashlar_list *link = ashlar_list_first(&regions);
+         link != NULL && tries < EDGES_TRIED && found == NULL;
+         link = ashlar_list_next(&regions, link), tries++) {
+        if (commit_edge(region_of(link), bytes_at_edge(region_of(link), len_bytes, align)))
+            found = region_of(link);
     }
-    if (tries == EDGES_TRIED)
-        link = NULL;
-    struct ashlar_region *found = link != NULL ? region_of(link) : make_region(len_bytes);
-    if (found != NULL && commit_edge(found, len_bytes)) {
-        got = advance_edge(found, len_bytes);
-        *region = found;
-    } else if (found != NULL && found->edge == found->payload) {
-        /* Reserved, but the commit was refused: do not keep the address space. */
-        ashlar_list_remove(&found->link);
-        ashlar_lock_release(&ashlar_region_lock);
-        (void)ashlar_region_unmap(found);
-        return NULL;
+    if (found == NULL)
+        found = make_region(len_bytes + 2 * align);
+    if (found != NULL) {
+        *taken_bytes = bytes_at_edge(found, len_bytes, align);
+        if (commit_edge(found, *taken_bytes)) {
+            got = advance_edge(found, *taken_bytes);
+            *region = found;
+        } else if (found->edge == found->payload) {
+            /* Reserved, but the commit was refused: do not keep the address space. */
+            ashlar_list_remove(&found->link);
+            ashlar_lock_release(&ashlar_region_lock);
+            (void)ashlar_region_unmap(found);
+            return NULL;
+        }
     }
     ashlar_lock_release(&ashlar_region_lock);
     return got;

@@ -43,10 +43,12 @@ struct ashlar_region {
 };
 
 /*
- * Hands out `len_bytes` of writable zero pages at the edge of a region (a new one if need be).
- * NULL: out of address space or memory, or a fork under way.
+ * Hands out writable zero pages at the edge of a region (a new one if need be), in which `len_bytes`
+ * at a multiple of `align` fit; *taken_bytes in all. What lies in front of the multiple is nothing or at
+ * least two pages. NULL: out of address space or memory, or a fork under way.
  */
-char *ashlar_region_take(size_t len_bytes, struct ashlar_region **region);
+char *ashlar_region_take(size_t len_bytes, size_t align, struct ashlar_region **region,
+                         size_t *taken_bytes);
 
 /* Hands out `more_bytes` right at `at`, if that is the region's edge and there is room. */
 bool ashlar_region_extend(struct ashlar_region *region, const char *at, size_t more_bytes);

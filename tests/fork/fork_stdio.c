@@ -1,9 +1,11 @@
 /*
  * fork_stdio.c - fork while other threads hold stdio's locks and allocate under them
  *
- * The C library runs fork handlers first and takes stdio's lock afterwards. A thread in
- * fflush(NULL) or fclose holds that lock while it frees: if fork already holds the allocator's
- * locks, each waits for the other.
+ * The C library runs fork handlers first and takes the lock of stdio's list of streams afterwards.
+ * If by then fork holds the allocator's locks, three wait for each other in a ring:
+ *     fork            holds the allocator,    waits for the list
+ *     fflush(NULL)    holds the list,         waits for one stream
+ *     getline         holds that stream,      waits for the allocator
  *
  * run:
  * run: ASHLAR_CONF=decay_ms:0,arenas:1
@@ -19,6 +21,8 @@
 #define RUN_SECONDS 5.0
 #define MOST_FORKS 4000
 #define CHILD_SECONDS 20
+
+enum { LONG_LINE_BYTES = 1 << 20 };
 
 static atomic_bool is_over;
 static _Atomic unsigned long turns[4];
@@ -58,24 +62,23 @@ static void *flush_everything(void *unused)
     return NULL;
 }
 
-/* getline allocates while it holds the lock of its stream. */
+/* getline allocates while it holds the lock of its stream; long lines leave every cache. */
 static void *read_lines(void *unused)
 {
     (void)unused;
+    FILE *stream = tmpfile();
+    EXPECT(stream != NULL);
+    for (int i = 0; i < LONG_LINE_BYTES; i++)
+        fputc('x', stream);
     while (!atomic_load(&is_over)) {
-        FILE *stream = fopen("/proc/self/maps", "r");
-        EXPECT(stream != NULL);
         char *line = NULL;
         size_t capacity = 0;
-        while (getline(&line, &capacity, stream) > 0) {
-            free(line);
-            line = NULL;
-            capacity = 0;
-        }
+        rewind(stream);
+        EXPECT(getline(&line, &capacity, stream) == LONG_LINE_BYTES);
         free(line);
-        fclose(stream);
         atomic_fetch_add(&turns[2], 1);
     }
+    fclose(stream);
     return NULL;
 }
 
@@ -130,6 +133,6 @@ int main(void)
         pthread_join(threads[i], NULL);
     for (size_t i = 0; i < COUNT_OF(turns); i++)
         EXPECT(turns[i] > 0, "thread %zu never ran", i);
-    EXPECT(forks >= 50, "only %d forks", forks);
+    EXPECT(forks >= 20, "only %d forks", forks);
     return TEST_PASS;
 }

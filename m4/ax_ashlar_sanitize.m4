@@ -19,6 +19,7 @@ AC_DEFUN([AX_ASHLAR_SANITIZE], [
        [AC_MSG_ERROR([$CC cannot build with -fsanitize=$with_sanitizer])])])
 
   AM_CONDITIONAL([SANITIZED], [test "$with_sanitizer" != no])
+  AM_CONDITIONAL([SANITIZED_THREADS], [test "$with_sanitizer" = thread])
   ASHLAR_SANITIZER=$with_sanitizer
   AC_SUBST([ASHLAR_SANITIZER])
 ])

@@ -216,17 +216,17 @@ size_t ashlar_large_usable_size(const struct ashlar_span *span, const void *ptr)
     return extent->base == ptr ? extent->len_bytes : 0;
 }
 
-/* Gives the tail to the cache; the new fence goes up first. */
+/* Gives the tail to the cache. */
 static bool shrink(struct ashlar_extent *extent, size_t len_bytes)
 {
     uint64_t now_ms = ashlar_os_now_ms();
-    ashlar_guard_set(extent->region, extent->base + len_bytes);
     if (!ashlar_mapcache_lock())
         return false;
     ashlar_mapcache_sub_live_locked(extent->len_bytes - len_bytes, now_ms);
     ashlar_mapcache_shrink_locked(extent, len_bytes, now_ms);
     bool is_due = ashlar_mapcache_is_due_locked(now_ms);
     ashlar_mapcache_unlock();
+    fence(extent);
     if (is_due)
         ashlar_mapcache_purge(now_ms);
     return true;
@@ -249,16 +249,15 @@ static bool grow_in_place(struct ashlar_extent *extent, size_t len_bytes)
         size_t have = extent->len_bytes + extent->room_bytes;
         if (!ashlar_region_extend(extent->region, ashlar_extent_end(extent), len_bytes - have))
             return false;
-        /* The edge is ours now, so nothing can lie behind the extent. When a fork has shut the lock
-           meanwhile the accounts are put right by the free. */
-        bool is_locked = ashlar_mapcache_lock();
+        /* The edge is ours now, so nothing can lie behind the extent. */
+        extent->room_bytes += len_bytes - have;
+        if (!ashlar_mapcache_lock())
+            return false; /* a fork is under way; what was taken stays room */
         extent->len_bytes = len_bytes;
         extent->room_bytes = 0;
-        if (is_locked) {
-            ashlar_mapcache_add_live_locked(len_bytes - old_len, now_ms);
-            is_due = ashlar_mapcache_is_due_locked(now_ms);
-            ashlar_mapcache_unlock();
-        }
+        ashlar_mapcache_add_live_locked(len_bytes - old_len, now_ms);
+        is_due = ashlar_mapcache_is_due_locked(now_ms);
+        ashlar_mapcache_unlock();
     }
     if (is_due)
         ashlar_mapcache_purge(now_ms);
@@ -303,7 +302,7 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
         return ptr;
     }
     if (len < extent->len_bytes)
-        return ptr; /* a fork is under way: it stays longer than need be */
+        return NULL; /* a fork is under way */
     struct request request = {
         .len_bytes = len,
         .align = ashlar_os_facts.page_bytes,

@@ -340,28 +340,43 @@ static void detach(struct ashlar_extent *extent)
         make_busy(extent);
 }
 
-struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t unit_bytes)
+struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t unit_bytes,
+                                                        size_t *run_bytes)
 {
-    size_t page = ashlar_os_facts.page_bytes;
     struct ashlar_extent *extent = ashlar_bins_find(&dirty_bins, want_bytes, unit_bytes);
     if (extent == NULL)
         extent = ashlar_bins_longest(&dirty_bins, unit_bytes);
     if (extent == NULL)
         return NULL;
     unbin_extent(extent);
-    char *start = ashlar_bins_place(extent, unit_bytes, unit_bytes);
-    size_t there = ashlar_align_down((size_t)(ashlar_extent_guard(extent) - start), unit_bytes);
-    if (!cut_front(extent, start)) {
+    if (!cut_front(extent, ashlar_bins_place(extent, unit_bytes, unit_bytes))) {
         bin_extent(extent);
         return NULL;
     }
-    struct ashlar_extent *rear =
-        ashlar_extent_cut_rear(extent, ashlar_min_size(there, want_bytes) - page);
-    if (rear != NULL)
-        keep_piece(rear, extent);
+    *run_bytes = ashlar_min_size(ashlar_align_down(extent->len_bytes, unit_bytes), want_bytes);
     ashlar_extent_forget_age(extent);
     make_busy(extent);
     return extent;
+}
+
+void ashlar_mapcache_put_run(struct ashlar_extent *extent, size_t run_bytes, uint64_t now_ms)
+{
+    size_t page = ashlar_os_facts.page_bytes;
+    if (!ashlar_mapcache_lock()) {
+        ashlar_mapcache_put(extent, ASHLAR_EXTENT_DIRTY, now_ms);
+        return;
+    }
+    enum ashlar_extent_state state = ASHLAR_EXTENT_DIRTY;
+    busy_bytes -= extent->len_bytes;
+    ashlar_count_sub(cache_kept_bytes, extent->len_bytes);
+    extent->state = ASHLAR_EXTENT_LIVE; /* what it is cut from and joined with is settled below */
+    struct ashlar_extent *rear = ashlar_extent_cut_rear(extent, run_bytes - page);
+    if (rear != NULL) {
+        ashlar_mapcache_put_locked(rear, ASHLAR_EXTENT_DIRTY, now_ms);
+        state = ASHLAR_EXTENT_CLEAN;
+    }
+    ashlar_mapcache_put_locked(extent, state, now_ms);
+    ashlar_mapcache_unlock();
 }
 
 /* Makes the pages of detached extents clean, several by one call where none is patched. False: the

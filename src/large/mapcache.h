@@ -34,10 +34,15 @@ struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align
                                                   enum ashlar_mapcache_want want, bool *was_dirty);
 
 /*
- * Takes a run of whole units, `want_bytes` or fewer, out of a kept extent: an extent whose payload and
- * the page behind it are that run; BUSY. NULL: none is kept. Give it back by ashlar_mapcache_put.
+ * Takes a kept extent that begins with a run of whole units, `want_bytes` or fewer: *run_bytes; BUSY.
+ * NULL: none is kept. It stays whole until it is put back: were what lies behind the run given to
+ * another block meanwhile, that block's front guard would be set on the run's last page.
+ * put_run: the pages of the run, which is not the whole payload, are gone: it is clean now, and what
+ * lies behind it DIRTY as before.
  */
-struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t unit_bytes);
+struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t unit_bytes,
+                                                        size_t *run_bytes);
+void ashlar_mapcache_put_run(struct ashlar_extent *extent, size_t run_bytes, uint64_t now_ms);
 
 /* Links a fresh extent into its region and cuts it to size; LIVE. False: no descriptor for what is
    cut off: the extent is kept as freed. */

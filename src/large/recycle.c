@@ -21,12 +21,6 @@
 /* A moved run lies in a mapping of its own between two halves of another. */
 #define MAPPINGS_PER_MOVE 2
 
-/* Bytes of a run: its payload and the page behind it. */
-static size_t run_bytes(const struct ashlar_extent *run)
-{
-    return run->len_bytes + ashlar_os_facts.page_bytes;
-}
-
 void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan, const struct ashlar_extent *extent,
                                 size_t offset_bytes)
 {
@@ -36,48 +30,53 @@ void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan, const struct a
         return;
     size_t want = ashlar_align_down(extent->len_bytes - offset_bytes, UNIT);
     while (want != 0 && plan->count < ASHLAR_RECYCLE_RUNS) {
-        struct ashlar_extent *run = ashlar_mapcache_detach_run_locked(want, UNIT);
+        size_t bytes;
+        struct ashlar_extent *run = ashlar_mapcache_detach_run_locked(want, UNIT, &bytes);
         if (run == NULL)
             return;
-        plan->runs[plan->count++] = run;
-        want -= run_bytes(run);
+        plan->runs[plan->count] = run;
+        plan->run_bytes[plan->count++] = bytes;
+        want -= bytes;
     }
 }
 
-/* Moves one run to `to`; false: the kernel would not, or too many mappings are spent. */
-static bool move_run(struct ashlar_extent *run, struct ashlar_extent *extent, char *to)
+/* Moves the first bytes of a kept extent to `to`; false: the kernel would not, or too many mappings
+   are spent. */
+static bool move_run(struct ashlar_extent *run, size_t run_bytes, struct ashlar_extent *extent,
+                     char *to)
 {
     /* A move carries guards along, so the stale ones go first. */
-    if (!ashlar_guard_clear(run->region, run->base, run->base + run_bytes(run)) ||
+    if (!ashlar_guard_clear(run->region, run->base, run->base + run_bytes) ||
         !ashlar_guard_spend_mappings(MAPPINGS_PER_MOVE))
         return false;
-    if (ashlar_os_move(run->base, to, run_bytes(run)) != 0) {
+    if (ashlar_os_move(run->base, to, run_bytes) != 0) {
         ashlar_guard_return_mappings(MAPPINGS_PER_MOVE);
         return false;
     }
     extent->is_patched = true;
     extent->mappings_spent += MAPPINGS_PER_MOVE;
     ashlar_count(recycle_moves);
-    ashlar_count_add(recycle_bytes, run_bytes(run));
+    ashlar_count_add(recycle_bytes, run_bytes);
     return true;
 }
 
-/* Gives an emptied run back. */
-static void put_clean(struct ashlar_extent *run, uint64_t now_ms)
+/* Gives an emptied run back. A fresh mapping joins what the move has cut off. */
+static void put_emptied(struct ashlar_extent *run, size_t run_bytes, uint64_t now_ms)
 {
-    enum ashlar_extent_state state = ASHLAR_EXTENT_CLEAN;
-    /* A fresh mapping joins what the move has cut off. */
-    if (ashlar_os_map_over(run->base, run_bytes(run)) == 0) {
+    bool is_joined = ashlar_os_map_over(run->base, run_bytes) == 0;
+    run->is_patched |= !is_joined;
+    if (run->len_bytes != run_bytes) {
+        ashlar_mapcache_put_run(run, run_bytes, now_ms);
+        return;
+    }
+    if (is_joined) {
         ashlar_guard_return_mappings(run->mappings_spent);
         run->mappings_spent = 0;
         run->is_patched = false;
-    } else {
-        run->is_patched = true;
     }
-    if (run->room_bytes != 0 &&
-        ashlar_os_purge(run->base + run_bytes(run), run->room_bytes) != 0)
-        state = ASHLAR_EXTENT_DIRTY;
-    ashlar_mapcache_put(run, state, now_ms);
+    /* Clean up to its end, under the guard too. */
+    bool is_clean = ashlar_os_purge(ashlar_extent_guard(run), ashlar_os_facts.page_bytes) == 0;
+    ashlar_mapcache_put(run, is_clean ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY, now_ms);
 }
 
 size_t ashlar_recycle_run(const struct ashlar_recycle_plan *plan, struct ashlar_extent *extent,
@@ -88,11 +87,11 @@ size_t ashlar_recycle_run(const struct ashlar_recycle_plan *plan, struct ashlar_
     bool is_moving = true;
     for (size_t i = 0; i < plan->count; i++) {
         struct ashlar_extent *run = plan->runs[i];
-        size_t len = run_bytes(run);
-        is_moving = is_moving && move_run(run, extent, extent->base + offset_bytes + filled);
+        char *to = extent->base + offset_bytes + filled;
+        is_moving = is_moving && move_run(run, plan->run_bytes[i], extent, to);
         if (is_moving) {
-            filled += len;
-            put_clean(run, now_ms);
+            filled += plan->run_bytes[i];
+            put_emptied(run, plan->run_bytes[i], now_ms);
         } else {
             ashlar_mapcache_put(run, ASHLAR_EXTENT_DIRTY, now_ms);
         }

@@ -23,7 +23,8 @@
 #define ASHLAR_RECYCLE_RUNS 16
 
 struct ashlar_recycle_plan {
-    struct ashlar_extent *runs[ASHLAR_RECYCLE_RUNS]; /* BUSY; whole units up to their guard page's end */
+    struct ashlar_extent *runs[ASHLAR_RECYCLE_RUNS]; /* BUSY; each begins with whole units */
+    size_t run_bytes[ASHLAR_RECYCLE_RUNS];           /* how much of it moves */
     size_t count;
 };
 

@@ -117,6 +117,19 @@ bool ashlar_guard_clear(struct ashlar_region *region, char *start, const char *e
                      MAPPINGS_PER_PROTECT);
 }
 
+size_t ashlar_guard_count_mappings(const struct ashlar_region *region, const char *start,
+                                   const char *end)
+{
+    size_t end_bit = ashlar_region_bit(region, end, ashlar_os_facts.page_bytes);
+    size_t bit = ashlar_region_bit(region, start, ashlar_os_facts.page_bytes);
+    size_t count = 0;
+    while ((bit = ashlar_bitmap_next(region->protect, bit, end_bit)) < end_bit) {
+        count += MAPPINGS_PER_PROTECT;
+        bit++;
+    }
+    return count;
+}
+
 static int forget_only(void *addr, size_t len_bytes)
 {
     (void)addr;

@@ -22,6 +22,10 @@ void ashlar_guard_set(struct ashlar_region *region, char *page);
 /* Makes [start, end) accessible again throughout. False: the kernel would not (mapping count). */
 bool ashlar_guard_clear(struct ashlar_region *region, char *start, const char *end);
 
+/* Kernel mappings spent on the guards of [start, end). */
+size_t ashlar_guard_count_mappings(const struct ashlar_region *region, const char *start,
+                                   const char *end);
+
 /* Forgets guards of [start, end): a fresh mapping was laid over them. */
 void ashlar_guard_forget(struct ashlar_region *region, const char *start, const char *end);
 

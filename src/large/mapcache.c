@@ -137,18 +137,6 @@ struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align
     return extent;
 }
 
-bool ashlar_mapcache_cut_fresh_locked(struct ashlar_extent *extent, size_t len_bytes, size_t align)
-{
-    ashlar_extent_link(extent);
-    extent->state = ASHLAR_EXTENT_CLEAN;
-    bool is_cut = cut_to_size(extent, len_bytes, align);
-    if (is_cut)
-        extent->state = ASHLAR_EXTENT_LIVE;
-    else
-        bin_extent(extent);
-    return is_cut;
-}
-
 /* Joins a freed extent, in no bin yet, with its neighbours of the same state. */
 static struct ashlar_extent *join_neighbours(struct ashlar_extent *extent)
 {
@@ -163,6 +151,29 @@ static struct ashlar_extent *join_neighbours(struct ashlar_extent *extent)
         extent = ashlar_extent_join(extent, behind);
     }
     return extent;
+}
+
+/* Joins what was cut off a fresh extent with what lay there before. */
+static void join_piece(struct ashlar_extent *piece)
+{
+    if (piece == NULL || piece->state != ASHLAR_EXTENT_CLEAN)
+        return;
+    unbin_extent(piece);
+    bin_extent(join_neighbours(piece));
+}
+
+bool ashlar_mapcache_cut_fresh_locked(struct ashlar_extent *extent, size_t len_bytes, size_t align)
+{
+    ashlar_extent_link(extent);
+    extent->state = ASHLAR_EXTENT_CLEAN;
+    if (!cut_to_size(extent, len_bytes, align)) {
+        bin_extent(join_neighbours(extent));
+        return false;
+    }
+    extent->state = ASHLAR_EXTENT_LIVE;
+    join_piece(ashlar_extent_before(extent));
+    join_piece(ashlar_extent_behind(extent));
+    return true;
 }
 
 static void make_busy(struct ashlar_extent *extent)

@@ -39,9 +39,11 @@ static inline uint64_t ashlar_bit_run(unsigned first, unsigned len)
 
 #define ASHLAR_BITMAP_WORDS(nbits) (((nbits) + 63) / 64)
 
-static inline void ashlar_bitmap_set(_Atomic uint64_t *map, size_t bit)
+/* True when the bit was clear. */
+static inline bool ashlar_bitmap_set(_Atomic uint64_t *map, size_t bit)
 {
-    atomic_fetch_or_explicit(&map[bit / 64], (uint64_t)1 << (bit % 64), memory_order_relaxed);
+    uint64_t mask = (uint64_t)1 << (bit % 64);
+    return (atomic_fetch_or_explicit(&map[bit / 64], mask, memory_order_relaxed) & mask) == 0;
 }
 
 static inline void ashlar_bitmap_clear(_Atomic uint64_t *map, size_t bit)

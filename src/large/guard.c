@@ -63,7 +63,9 @@ static bool set_protect(struct ashlar_region *region, char *page, size_t bit)
         ashlar_guard_return_mappings(MAPPINGS_PER_PROTECT);
         return false;
     }
-    ashlar_bitmap_set(region->protect, bit);
+    /* The owners of the blocks on both sides may be at it at once: the guard is paid for once. */
+    if (!ashlar_bitmap_set(region->protect, bit))
+        ashlar_guard_return_mappings(MAPPINGS_PER_PROTECT);
     ashlar_count(guard_mprotects);
     return true;
 }

@@ -1,0 +1,158 @@
+/*
+ * test_pagemap.c - who owns this address
+ */
+#include "unit/testing.h"
+
+#include <pthread.h>
+
+#include "map/pagemap.h"
+#include "unit/fake_os.h"
+
+#define LEAF_SPAN ((uintptr_t)1 << ASHLAR_PAGEMAP_LEAF_SHIFT)
+
+static struct ashlar_span span_one = {.kind = ASHLAR_SPAN_LARGE};
+static struct ashlar_span span_two = {.kind = ASHLAR_SPAN_SLAB};
+
+static int begin(void **state)
+{
+    (void)state;
+    fake_os_reset();
+    return 0;
+}
+
+/* The map looks at addresses only, so made-up ones will do. */
+static void *at(uintptr_t address)
+{
+    return (void *)address;
+}
+
+static void any_address_whatever_may_be_asked_for(void **state)
+{
+    (void)state;
+    int local;
+    assert_null(ashlar_pagemap_find(NULL));
+    assert_null(ashlar_pagemap_find(&local));
+    assert_null(ashlar_pagemap_find(&span_one));
+    assert_null(ashlar_pagemap_find(at(UINTPTR_MAX)));
+    for (unsigned bit = 0; bit < 64; bit++) {
+        assert_null(ashlar_pagemap_find(at((uintptr_t)1 << bit)));
+        assert_null(ashlar_pagemap_find(at(((uintptr_t)1 << bit) - 1)));
+    }
+    assert_int_equal(fake_os_count_all(), 0);
+}
+
+static void a_range_is_found_from_each_granule_and_nothing_beside_it(void **state)
+{
+    (void)state;
+    uintptr_t base = 5 * LEAF_SPAN + 0x123000;
+    assert_true(ashlar_pagemap_prepare(at(base), 0x10000));
+    ashlar_pagemap_set(at(base), 0x10000, &span_one);
+    for (uintptr_t a = base; a < base + 0x10000; a += 0x7ff)
+        assert_ptr_equal(ashlar_pagemap_find(at(a)), &span_one);
+    assert_ptr_equal(ashlar_pagemap_find(at(base + 0xffff)), &span_one);
+    assert_null(ashlar_pagemap_find(at(base - 1)));
+    assert_null(ashlar_pagemap_find(at(base + 0x10000)));
+    ashlar_pagemap_set(at(base + 0x4000), 1, &span_two);
+    assert_ptr_equal(ashlar_pagemap_find(at(base + 0x4fff)), &span_two);
+    assert_ptr_equal(ashlar_pagemap_find(at(base + 0x5000)), &span_one);
+    ashlar_pagemap_set(at(base), 0x10000, NULL);
+    assert_null(ashlar_pagemap_find(at(base)));
+    assert_null(ashlar_pagemap_find(at(base + 0x4000)));
+}
+
+static void a_range_may_cross_from_leaf_to_leaf(void **state)
+{
+    (void)state;
+    uintptr_t base = 10 * LEAF_SPAN - 0x3000;
+    assert_true(ashlar_pagemap_prepare(at(base), 2 * LEAF_SPAN));
+    ashlar_pagemap_set(at(base), 0x6000, &span_one);
+    assert_ptr_equal(ashlar_pagemap_find(at(base)), &span_one);
+    assert_ptr_equal(ashlar_pagemap_find(at(base + 0x2fff)), &span_one);
+    assert_ptr_equal(ashlar_pagemap_find(at(base + 0x3000)), &span_one);
+    assert_ptr_equal(ashlar_pagemap_find(at(base + 0x5fff)), &span_one);
+    assert_null(ashlar_pagemap_find(at(base + 0x6000)));
+    assert_null(ashlar_pagemap_find(at(base + 2 * LEAF_SPAN - 1)));
+    assert_int_equal(fake_os_count(FAKE_OS_MAP), 3);
+}
+
+static void a_leaf_is_made_once(void **state)
+{
+    (void)state;
+    uintptr_t base = 20 * LEAF_SPAN;
+    assert_true(ashlar_pagemap_prepare(at(base), 1));
+    assert_int_equal(fake_os_count(FAKE_OS_MAP), 1);
+    assert_true(ashlar_pagemap_prepare(at(base), 1));
+    assert_true(ashlar_pagemap_prepare(at(base + LEAF_SPAN - 1), 1));
+    assert_int_equal(fake_os_count(FAKE_OS_MAP), 1);
+    assert_true(ashlar_pagemap_prepare(at(base + LEAF_SPAN - 1), 2));
+    assert_int_equal(fake_os_count(FAKE_OS_MAP), 2);
+}
+
+static void out_of_memory_leaves_the_range_unprepared(void **state)
+{
+    (void)state;
+    uintptr_t base = 30 * LEAF_SPAN;
+    fake_os_fail(FAKE_OS_MAP, 1, 1, ENOMEM);
+    assert_false(ashlar_pagemap_prepare(at(base), 3 * LEAF_SPAN));
+    fake_os_obey();
+    assert_null(ashlar_pagemap_find(at(base + LEAF_SPAN)));
+    assert_true(ashlar_pagemap_prepare(at(base), 3 * LEAF_SPAN));
+}
+
+static void a_shut_map_does_not_grow_but_can_be_read_and_set(void **state)
+{
+    (void)state;
+    uintptr_t base = 40 * LEAF_SPAN;
+    assert_true(ashlar_pagemap_prepare(at(base), 1));
+    ashlar_lock_shut(&ashlar_pagemap_lock);
+    assert_false(ashlar_pagemap_prepare(at(base + LEAF_SPAN), 1));
+    assert_true(ashlar_pagemap_prepare(at(base), 100));
+    ashlar_pagemap_set(at(base), 1, &span_one);
+    assert_ptr_equal(ashlar_pagemap_find(at(base)), &span_one);
+    ashlar_lock_reopen(&ashlar_pagemap_lock, false);
+    ashlar_pagemap_set(at(base), 1, NULL);
+    assert_int_equal(fake_os_count(FAKE_OS_MAP), 1);
+}
+
+static void addresses_above_48_bits_are_refused(void **state)
+{
+    (void)state;
+    uintptr_t end = (uintptr_t)1 << 48;
+    assert_false(ashlar_pagemap_prepare(at(end), 1));
+    assert_false(ashlar_pagemap_prepare(at(end - 1), 2));
+    assert_true(ashlar_pagemap_prepare(at(end - 1), 1));
+}
+
+static void *prepare_range(void *context)
+{
+    return ashlar_pagemap_prepare(at(50 * LEAF_SPAN), 20 * LEAF_SPAN) ? NULL : context;
+}
+
+static void threads_that_grow_the_map_at_once_make_each_leaf_once(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, prepare_range, &span_one);
+    for (int i = 0; i < 4; i++) {
+        void *failure;
+        pthread_join(threads[i], &failure);
+        assert_null(failure);
+    }
+    assert_int_equal(fake_os_count(FAKE_OS_MAP), 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(any_address_whatever_may_be_asked_for, begin),
+        cmocka_unit_test_setup(a_range_is_found_from_each_granule_and_nothing_beside_it, begin),
+        cmocka_unit_test_setup(a_range_may_cross_from_leaf_to_leaf, begin),
+        cmocka_unit_test_setup(a_leaf_is_made_once, begin),
+        cmocka_unit_test_setup(out_of_memory_leaves_the_range_unprepared, begin),
+        cmocka_unit_test_setup(a_shut_map_does_not_grow_but_can_be_read_and_set, begin),
+        cmocka_unit_test_setup(addresses_above_48_bits_are_refused, begin),
+        cmocka_unit_test_setup(threads_that_grow_the_map_at_once_make_each_leaf_once, begin),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

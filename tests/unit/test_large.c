@@ -337,8 +337,9 @@ static void a_shrink_refused_leaves_all_usable_bytes_usable(void **state)
     char *block = alloc(30 * PAGE);
     test_mark(block, 30 * PAGE, 3);
     ashlar_lock_shut(&ashlar_large_lock);
-    assert_ptr_equal(resize(block, 10 * PAGE), block);
+    char *same = resize(block, 10 * PAGE);
     ashlar_lock_reopen(&ashlar_large_lock, false);
+    assert_true(same == block || same == NULL);
     large_check(LARGE_CHECK_KERNEL);
     for (size_t at = 0; at < usable(block); at += PAGE)
         assert_true(test_is_readable(block + at));

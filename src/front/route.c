@@ -24,8 +24,8 @@
 /* Slab bases are 64 KiB aligned, so objects can be no more than that. */
 #define SMALL_ALIGN_MAX ASHLAR_SLICE_BYTES
 
-/* Large calls between two looks at what the small side could give back. */
-#define LARGE_CALLS_PER_TICK 16
+/* Time between two looks, on large calls, at what the small side could give back. */
+#define SMALL_TICK_MS 50
 
 /* ---- taking -------------------------------------------------------------------------------- */
 
@@ -36,10 +36,12 @@ static bool is_small(size_t size)
 
 static void tick_sometimes(void)
 {
-    static _Atomic unsigned calls;
-    unsigned call = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
-    if (call % LARGE_CALLS_PER_TICK == 0)
-        ashlar_tcache_tick_if_due();
+    static _Atomic uint64_t next_ms;
+    uint64_t now_ms = ashlar_os_now_ms();
+    if (now_ms < atomic_load_explicit(&next_ms, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&next_ms, now_ms + SMALL_TICK_MS, memory_order_relaxed);
+    ashlar_tcache_tick_if_due();
 }
 
 static void *alloc_small(size_t size)
@@ -193,13 +195,9 @@ static void free_large(struct ashlar_span *span, void *ptr)
         ashlar_junk_fill_freed(ptr, ashlar_large_usable_size(span, ptr));
     switch (ashlar_large_free(span, ptr)) {
     case ASHLAR_LARGE_DONE:
-        tick_sometimes();
         break;
     case ASHLAR_LARGE_NOT_A_BLOCK:
         accuse(ptr, ASHLAR_CRIME_INVALID_FREE);
-        break;
-    case ASHLAR_LARGE_REFUSED:
-        ashlar_emergency_defer(ptr);
         break;
     }
 }
@@ -350,9 +348,10 @@ void ashlar_route_usage(struct ashlar_usage *usage)
     for (unsigned i = 0; i < ashlar_arena_count(); i++)
         (void)ashlar_arena_visit(ashlar_arena_at(i), add_slab, usage);
     usage->small_idle_bytes = ashlar_count_read(arena_dirty_bytes);
-    usage->large_live_bytes = ashlar_count_read(large_live_bytes);
-    usage->large_live_blocks = ashlar_count_read(large_live_blocks);
-    usage->large_kept_bytes = ashlar_count_read(cache_kept_bytes);
+    struct ashlar_large_usage large = ashlar_large_usage();
+    usage->large_live_bytes = large.live_bytes;
+    usage->large_live_blocks = large.live_blocks;
+    usage->large_kept_bytes = large.kept_bytes;
     usage->meta_bytes = ashlar_count_read(meta_bytes);
     usage->reserved_bytes = ashlar_count_read(region_reserved_bytes);
     usage->committed_bytes = ashlar_count_read(region_committed_bytes);

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "conf/counters.h"
 #include "conf/options.h"
+#include "large/front.h"
 #include "large/guard.h"
 #include "large/mapcache.h"
 #include "large/recycle.h"
@@ -52,18 +53,6 @@ static struct ashlar_extent *take_fresh(size_t len_bytes, size_t align)
     return extent;
 }
 
-/* Hands a LIVE extent back, unused. */
-static void give_up(struct ashlar_extent *extent, enum ashlar_extent_state state, uint64_t now_ms)
-{
-    if (ashlar_mapcache_lock()) {
-        ashlar_mapcache_sub_live_locked(extent->len_bytes, now_ms);
-        ashlar_mapcache_put_locked(extent, state, now_ms);
-        ashlar_mapcache_unlock();
-    } else {
-        ashlar_mapcache_put(extent, state, now_ms);
-    }
-}
-
 /* What a request is looking for, and what became of it. */
 struct request {
     size_t len_bytes;
@@ -87,7 +76,7 @@ static struct ashlar_extent *find_locked(struct request *request, struct ashlar_
         return NULL;
     if (extent == NULL)
         return NULL;
-    ashlar_mapcache_add_live_locked(extent->len_bytes, request->now_ms);
+    ashlar_mapcache_count_live_locked(extent, request->now_ms);
     if (was_dirty)
         request->dirty_bytes = extent->len_bytes;
     else
@@ -141,8 +130,9 @@ static struct ashlar_extent *take_extent(struct request *request)
     if (moved_bytes != 0)
         request->dirty_bytes = request->keep_bytes + moved_bytes;
     if (!is_usable) {
-        give_up(extent, request->dirty_bytes != 0 ? ASHLAR_EXTENT_DIRTY : ASHLAR_EXTENT_CLEAN,
-                request->now_ms);
+        ashlar_mapcache_put(extent,
+                            request->dirty_bytes != 0 ? ASHLAR_EXTENT_DIRTY : ASHLAR_EXTENT_CLEAN,
+                            request->now_ms);
         return NULL;
     }
     fence(extent);
@@ -161,49 +151,67 @@ static bool round_request(size_t size, size_t *len_bytes)
            *len_bytes <= (size_t)PTRDIFF_MAX;
 }
 
+/* A kept extent of just this length, fences and all; NULL: none. */
+static struct ashlar_extent *take_from_front(size_t len_bytes, size_t align)
+{
+    struct ashlar_extent *displaced;
+    struct ashlar_extent *extent = ashlar_front_take(len_bytes, align, &displaced);
+    if (ASHLAR_UNLIKELY(displaced != NULL))
+        ashlar_mapcache_put(displaced, ASHLAR_EXTENT_DIRTY, ashlar_os_now_ms());
+    return extent;
+}
+
 void *ashlar_large_alloc(size_t size, size_t align, enum ashlar_large_fill fill)
 {
     struct request request = {.align = align, .want = ASHLAR_WANT_ANY};
     if (!round_request(size, &request.len_bytes))
         return NULL;
-    struct ashlar_extent *extent = take_extent(&request);
-    if (extent == NULL)
-        return NULL;
+    struct ashlar_extent *extent = take_from_front(request.len_bytes, align);
+    if (extent != NULL) {
+        request.dirty_bytes = extent->len_bytes;
+    } else {
+        extent = take_extent(&request);
+        if (extent == NULL)
+            return NULL;
+        ashlar_count(large_allocs);
+    }
     if (fill == ASHLAR_FILL_ZERO)
         memset(extent->base, 0, request.dirty_bytes);
     publish(extent);
-    ashlar_count(large_allocs);
-    ashlar_count_add(large_live_blocks, 1);
     return extent->base;
 }
 
-/* The live extent that starts at `ptr`, LARGE held; NULL: none. */
-static struct ashlar_extent *live_extent(struct ashlar_span *span, const void *ptr)
+/* When the decay time is looked at again although nothing passes the threads' fronts. */
+static _Atomic uint64_t next_tick_ms;
+
+static void tick_sometimes(uint64_t now_ms)
 {
-    /* Looked up again: another thread may have freed it since. */
-    if (ashlar_pagemap_find(ptr) != span)
-        return NULL;
-    struct ashlar_extent *extent = ashlar_extent_of(span);
-    return extent->state == ASHLAR_EXTENT_LIVE && extent->base == ptr ? extent : NULL;
+    if (now_ms < atomic_load_explicit(&next_tick_ms, memory_order_relaxed))
+        return;
+    uint64_t quarter_ms = ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms / 4 : 250;
+    atomic_store_explicit(&next_tick_ms, now_ms + quarter_ms, memory_order_relaxed);
+    ashlar_large_tick(now_ms);
 }
 
 enum ashlar_large_result ashlar_large_free(struct ashlar_span *span, void *ptr)
 {
-    uint64_t now_ms = ashlar_os_now_ms();
-    if (!ashlar_mapcache_lock())
-        return ASHLAR_LARGE_REFUSED;
-    struct ashlar_extent *extent = live_extent(span, ptr);
-    if (extent == NULL) {
-        ashlar_mapcache_unlock();
+    struct ashlar_extent *extent = ashlar_extent_of(span);
+    if (extent->base != ptr || !ashlar_pagemap_claim(ptr, span))
         return ASHLAR_LARGE_NOT_A_BLOCK;
+    uint64_t now_ms = ashlar_os_now_ms();
+    struct ashlar_extent *goes = ashlar_front_put(extent, now_ms);
+    if (ASHLAR_LIKELY(goes == NULL)) {
+        tick_sometimes(now_ms);
+        return ASHLAR_LARGE_DONE;
     }
-    ashlar_pagemap_set(ptr, 1, NULL);
-    ashlar_mapcache_sub_live_locked(extent->len_bytes, now_ms);
-    ashlar_mapcache_put_locked(extent, ASHLAR_EXTENT_DIRTY, now_ms);
+    if (!ashlar_mapcache_lock()) {
+        ashlar_mapcache_put(goes, ASHLAR_EXTENT_DIRTY, now_ms);
+        return ASHLAR_LARGE_DONE;
+    }
+    ashlar_mapcache_put_locked(goes, ASHLAR_EXTENT_DIRTY, now_ms);
     bool is_due = ashlar_mapcache_is_due_locked(now_ms);
     ashlar_mapcache_unlock();
     ashlar_count(large_frees);
-    ashlar_count_sub(large_live_blocks, 1);
     if (is_due)
         ashlar_mapcache_purge(now_ms);
     return ASHLAR_LARGE_DONE;
@@ -324,8 +332,16 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
     /* Clean up to its end, as extent.h promises of CLEAN ones: under the guard, too. */
     bool is_clean = is_moved && ashlar_os_purge(ashlar_extent_guard(extent),
                                                 ashlar_os_facts.page_bytes + extent->room_bytes) == 0;
-    give_up(extent, is_clean ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY, request.now_ms);
+    ashlar_mapcache_put(extent, is_clean ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY,
+                        request.now_ms);
     return moved->base;
+}
+
+/* What waits in a thread's front is LIVE, but not in the page map. */
+static bool is_live(const struct ashlar_extent *extent)
+{
+    return extent->state == ASHLAR_EXTENT_LIVE &&
+           ashlar_pagemap_find(extent->base) == &extent->span;
 }
 
 /* What `ptr` is inside a region of ours; LARGE held. */
@@ -336,8 +352,7 @@ static enum ashlar_large_place place_in(struct ashlar_region *region, const char
         struct ashlar_extent *extent =
             ASHLAR_CONTAINER_OF(link, struct ashlar_extent, neighbours);
         if (ptr >= extent->base && ptr < ashlar_extent_end(extent))
-            return extent->state == ASHLAR_EXTENT_LIVE ? ASHLAR_PLACE_INTERIOR
-                                                       : ASHLAR_PLACE_FREED;
+            return is_live(extent) ? ASHLAR_PLACE_INTERIOR : ASHLAR_PLACE_FREED;
     }
     return ASHLAR_PLACE_FREED; /* handed out, but in transit between two lists */
 }
@@ -369,4 +384,17 @@ void ashlar_large_tick(uint64_t now_ms)
 bool ashlar_large_trim(void)
 {
     return ashlar_mapcache_trim();
+}
+
+struct ashlar_large_usage ashlar_large_usage(void)
+{
+    size_t front_blocks = ashlar_front_blocks();
+    size_t front_bytes = ashlar_front_bytes();
+    size_t blocks = ashlar_count_read(large_counted_blocks);
+    size_t bytes = ashlar_count_read(large_counted_bytes);
+    return (struct ashlar_large_usage){
+        .live_blocks = blocks > front_blocks ? blocks - front_blocks : 0,
+        .live_bytes = bytes > front_bytes ? bytes - front_bytes : 0,
+        .kept_bytes = ashlar_count_read(cache_kept_bytes) + front_bytes,
+    };
 }

@@ -25,7 +25,6 @@ void *ashlar_large_alloc(size_t size, size_t align, enum ashlar_large_fill fill)
 enum ashlar_large_result {
     ASHLAR_LARGE_DONE,
     ASHLAR_LARGE_NOT_A_BLOCK, /* no live block starts there */
-    ASHLAR_LARGE_REFUSED,     /* a fork is under way: nothing done */
 };
 
 /* `span` is what the page map says about `ptr`. */
@@ -36,6 +35,14 @@ enum ashlar_large_result ashlar_large_free(struct ashlar_span *span, void *ptr);
  * move pages; alignment to pages only. NULL: as for alloc; the old block is as it was.
  */
 void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size);
+
+/* Live blocks, and their payload; freed ones that hold pages. A moment's truth. */
+struct ashlar_large_usage {
+    size_t live_blocks;
+    size_t live_bytes;
+    size_t kept_bytes;
+};
+struct ashlar_large_usage ashlar_large_usage(void);
 
 /* Bytes that may be used, up to the guard; 0: no live block starts there. */
 size_t ashlar_large_usable_size(const struct ashlar_span *span, const void *ptr);

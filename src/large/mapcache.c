@@ -15,6 +15,7 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "large/bins.h"
+#include "large/front.h"
 #include "large/guard.h"
 
 /* Kept bytes that are not worth a system call, whatever the peak. */
@@ -115,12 +116,29 @@ static bool cut_to_size(struct ashlar_extent *extent, size_t len_bytes, size_t a
     return true;
 }
 
+/* A DIRTY extent that fits. Before fresh pages are taken, what waits in the threads' fronts is joined
+   with its neighbours: it may fit then, and can be recycled at least. */
+static struct ashlar_extent *find_dirty(size_t len_bytes, size_t align)
+{
+    uint64_t freed_ms;
+    bool has_more = false;
+    struct ashlar_extent *found = ashlar_bins_find(&dirty_bins, len_bytes, align);
+    if (found != NULL)
+        return found;
+    struct ashlar_extent *extent;
+    while ((extent = ashlar_front_flush(UINT64_MAX, &freed_ms)) != NULL) {
+        ashlar_mapcache_put_locked(extent, ASHLAR_EXTENT_DIRTY, freed_ms);
+        has_more = true;
+    }
+    return has_more ? ashlar_bins_find(&dirty_bins, len_bytes, align) : NULL;
+}
+
 struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align,
                                                   enum ashlar_mapcache_want want, bool *was_dirty)
 {
     struct ashlar_extent *extent = NULL;
     if (want == ASHLAR_WANT_ANY)
-        extent = ashlar_bins_find(&dirty_bins, len_bytes, align);
+        extent = find_dirty(len_bytes, align);
     if (extent == NULL)
         extent = ashlar_bins_find(&clean_bins, len_bytes, align);
     if (extent == NULL)
@@ -194,12 +212,30 @@ static bool retire_region(struct ashlar_extent *extent)
     return true;
 }
 
+/* Into the list of ages. What comes from a thread's front was freed a while ago. */
+static void list_by_age(struct ashlar_extent *extent)
+{
+    if (ages.next == NULL)
+        ashlar_list_init(&ages);
+    struct ashlar_list *where = ages.prev;
+    while (where != &ages &&
+           ASHLAR_CONTAINER_OF(where, struct ashlar_extent, age)->freed_ms > extent->freed_ms)
+        where = where->prev;
+    ashlar_list_insert_after(where, &extent->age);
+}
+
 void ashlar_mapcache_put_locked(struct ashlar_extent *extent, enum ashlar_extent_state state,
                                 uint64_t now_ms)
 {
+    ashlar_assert(extent->state == ASHLAR_EXTENT_LIVE || extent->state == ASHLAR_EXTENT_BUSY);
     if (extent->state == ASHLAR_EXTENT_BUSY) {
         busy_bytes -= extent->len_bytes;
         ashlar_count_sub(cache_kept_bytes, extent->len_bytes);
+    }
+    if (extent->is_counted) {
+        extent->is_counted = false;
+        ashlar_count_sub(large_counted_blocks, 1);
+        ashlar_mapcache_sub_live_locked(extent->len_bytes, now_ms);
     }
     if (!extent->is_linked)
         ashlar_extent_link(extent);
@@ -208,7 +244,7 @@ void ashlar_mapcache_put_locked(struct ashlar_extent *extent, enum ashlar_extent
     extent->state = state;
     if (state == ASHLAR_EXTENT_DIRTY) {
         extent->freed_ms = now_ms;
-        ashlar_list_push_back(&ages, &extent->age);
+        list_by_age(extent);
     }
     extent = join_neighbours(extent);
     if (state != ASHLAR_EXTENT_CLEAN || !retire_region(extent))
@@ -287,23 +323,40 @@ bool ashlar_mapcache_grow_locked(struct ashlar_extent *extent, size_t len_bytes,
     return true;
 }
 
+/* live_bytes without what waits in the threads' fronts. */
+static size_t really_live_bytes(void)
+{
+    size_t front = ashlar_front_bytes();
+    return live_bytes > front ? live_bytes - front : 0;
+}
+
 static void note_peak(uint64_t now_ms)
 {
     uint64_t window_ms =
         ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms : DEFAULT_WINDOW_MS;
     uint64_t age_ms = now_ms - peak.start_ms;
+    if (age_ms < window_ms && live_bytes <= peak.now_bytes)
+        return;
+    size_t live = really_live_bytes();
     if (age_ms >= window_ms) {
-        peak.before_bytes = age_ms >= 2 * window_ms ? live_bytes : peak.now_bytes;
-        peak.now_bytes = live_bytes;
+        peak.before_bytes = age_ms >= 2 * window_ms ? live : peak.now_bytes;
+        peak.now_bytes = live;
         peak.start_ms = now_ms;
     }
-    peak.now_bytes = ashlar_max_size(peak.now_bytes, live_bytes);
+    peak.now_bytes = ashlar_max_size(peak.now_bytes, live);
+}
+
+void ashlar_mapcache_count_live_locked(struct ashlar_extent *extent, uint64_t now_ms)
+{
+    extent->is_counted = true;
+    ashlar_count(large_counted_blocks);
+    ashlar_mapcache_add_live_locked(extent->len_bytes, now_ms);
 }
 
 void ashlar_mapcache_add_live_locked(size_t more_bytes, uint64_t now_ms)
 {
     live_bytes += more_bytes;
-    ashlar_count_add(large_live_bytes, more_bytes);
+    ashlar_count_add(large_counted_bytes, more_bytes);
     note_peak(now_ms);
 }
 
@@ -311,7 +364,7 @@ void ashlar_mapcache_sub_live_locked(size_t less_bytes, uint64_t now_ms)
 {
     note_peak(now_ms);
     live_bytes -= less_bytes;
-    ashlar_count_sub(large_live_bytes, less_bytes);
+    ashlar_count_sub(large_counted_bytes, less_bytes);
 }
 
 static size_t memory_limit(void)
@@ -320,10 +373,22 @@ static size_t memory_limit(void)
     return high + high / 100 * (size_t)ashlar_opt.cache_slack + FREE_SLACK_BYTES;
 }
 
+/* Kept bytes are dirty_bytes and the fronts'; the latter are in live_bytes already. */
 static bool is_too_much(void)
 {
-    return dirty_bytes > (size_t)ashlar_opt.cache_max ||
-           (dirty_bytes != 0 && live_bytes + dirty_bytes > memory_limit());
+    size_t all = live_bytes + dirty_bytes;
+    if (all <= memory_limit() && all <= (size_t)ashlar_opt.cache_max)
+        return false;
+    size_t kept = dirty_bytes + ashlar_front_bytes();
+    return kept > (size_t)ashlar_opt.cache_max ||
+           (kept != 0 && all > memory_limit());
+}
+
+/* What was freed up to then is too old. Time starts at 1, so 0 means that nothing is. */
+static uint64_t too_old_ms(uint64_t now_ms)
+{
+    bool has_decay = ashlar_opt.decay_ms >= 0 && now_ms >= (uint64_t)ashlar_opt.decay_ms;
+    return has_decay ? now_ms - (uint64_t)ashlar_opt.decay_ms : 0;
 }
 
 /* The freed extent to purge first, when it is too old or there is too much; else NULL. */
@@ -333,14 +398,13 @@ static struct ashlar_extent *next_victim(uint64_t now_ms)
     if (oldest == NULL)
         return NULL;
     struct ashlar_extent *extent = ASHLAR_CONTAINER_OF(oldest, struct ashlar_extent, age);
-    bool is_too_old = ashlar_opt.decay_ms >= 0 &&
-                      now_ms - extent->freed_ms >= (uint64_t)ashlar_opt.decay_ms;
-    return is_too_old || is_too_much() ? extent : NULL;
+    return extent->freed_ms <= too_old_ms(now_ms) || is_too_much() ? extent : NULL;
 }
 
 bool ashlar_mapcache_is_due_locked(uint64_t now_ms)
 {
-    return !ashlar_list_is_empty(&retired) || next_victim(now_ms) != NULL;
+    return !ashlar_list_is_empty(&retired) || next_victim(now_ms) != NULL || is_too_much() ||
+           ashlar_front_oldest_ms() <= too_old_ms(now_ms);
 }
 
 /* Takes a DIRTY extent out of everybody's reach. */
@@ -471,15 +535,32 @@ static size_t detach_victims(struct ashlar_extent **victims, uint64_t now_ms)
     return count;
 }
 
+/* Takes in from the threads' fronts what was freed at `until_ms` or before; true when something was. */
+static bool flush_fronts(uint64_t until_ms)
+{
+    bool has_flushed = false;
+    uint64_t freed_ms;
+    struct ashlar_extent *extent;
+    while ((extent = ashlar_front_flush(until_ms, &freed_ms)) != NULL) {
+        ashlar_mapcache_put(extent, ASHLAR_EXTENT_DIRTY, freed_ms);
+        has_flushed = true;
+    }
+    return has_flushed;
+}
+
 void ashlar_mapcache_purge(uint64_t now_ms)
 {
+    (void)flush_fronts(too_old_ms(now_ms));
     for (;;) {
         struct ashlar_extent *victims[PURGE_BATCH];
         if (!ashlar_mapcache_lock())
             return;
         size_t count = detach_victims(victims, now_ms);
+        bool is_too_much_still = count == 0 && is_too_much();
         struct ashlar_extent *whole = next_retired();
         ashlar_mapcache_unlock();
+        if (is_too_much_still && flush_fronts(UINT64_MAX))
+            continue;
         if (count == 0 && whole == NULL)
             return;
         bool is_done = whole == NULL || unmap_retired(whole, now_ms);
@@ -492,6 +573,7 @@ bool ashlar_mapcache_trim(void)
 {
     uint64_t purged = ashlar_count_read(purge_bytes);
     uint64_t reserved = ashlar_count_read(region_reserved_bytes);
+    (void)flush_fronts(UINT64_MAX);
     for (;;) {
         struct ashlar_extent *victim = NULL;
         if (!ashlar_mapcache_lock())

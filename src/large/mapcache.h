@@ -64,7 +64,9 @@ void ashlar_mapcache_shrink_locked(struct ashlar_extent *extent, size_t len_byte
    enough there. *was_dirty: the new part may hold old contents. */
 bool ashlar_mapcache_grow_locked(struct ashlar_extent *extent, size_t len_bytes, bool *was_dirty);
 
-/* Accounts for live bytes: `more` or `less`. */
+/* Accounts for a block that comes to life (putting it takes that back), and for one that grows or
+   shrinks. */
+void ashlar_mapcache_count_live_locked(struct ashlar_extent *extent, uint64_t now_ms);
 void ashlar_mapcache_add_live_locked(size_t more_bytes, uint64_t now_ms);
 void ashlar_mapcache_sub_live_locked(size_t less_bytes, uint64_t now_ms);
 

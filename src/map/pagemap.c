@@ -59,3 +59,13 @@ void ashlar_pagemap_set(const void *start, size_t len_bytes, struct ashlar_span 
                               memory_order_release);
     }
 }
+
+bool ashlar_pagemap_claim(const void *start, struct ashlar_span *span)
+{
+    uintptr_t a = (uintptr_t)start;
+    ashlar_pagemap_entry *leaf = atomic_load_explicit(
+        &ashlar_pagemap_root[a >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
+    return atomic_compare_exchange_strong_explicit(&leaf[(uint32_t)a >> ASHLAR_GRANULE_SHIFT], &span,
+                                                   NULL, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}

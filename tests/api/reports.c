@@ -118,6 +118,7 @@ static void check_malloc_stats(void)
 static void check_trim(size_t size)
 {
     size_t count = 200 * MIB / size;
+    malloc_trim(0); /* what is kept from before would be reused below, and hide the growth */
     void **blocks = malloc(count * sizeof(*blocks));
     touch_pages(blocks, count * sizeof(*blocks));
     size_t before = rss_bytes();

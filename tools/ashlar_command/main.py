@@ -56,10 +56,7 @@ def _parser():
     comparing.add_argument("--plot", metavar="FILE", help="draw FILE.svg, or FILE.png")
     comparing.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
-    replay = commands.add_parser("replay", help="replay a trace that `ashlar run --trace` recorded",
-                                 usage="ashlar replay [OPTION]... FILE   (options of ashlar-replay)", add_help=False)
-    replay.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-
+    commands.add_parser("replay", help="replay a trace that `ashlar run --trace` recorded (ashlar-replay)")
     commands.add_parser("options", help="print the table of options")
     commands.add_parser("env", help="print what this machine offers and what Ashlar does about it")
     return parser
@@ -138,24 +135,22 @@ def print_environment(_):
     return 0
 
 
-def replay(arguments):
-    return _become([places.replayer(), *arguments.arguments], {})
-
-
 def _version():
     done = subprocess.run([places.helper("ashlar-options"), "--version"])
     return done.returncode
 
 
-SUBCOMMANDS = {"run": run, "compare": compare_allocators, "replay": replay, "options": options, "env": print_environment}
+SUBCOMMANDS = {"run": run, "compare": compare_allocators, "options": options, "env": print_environment}
 
 
 def main(arguments):
     # With a handler of its own, an interrupt unwinds through what must be ended and removed.
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
-    parsed = _parser().parse_args(arguments)
     try:
+        if arguments[:1] == ["replay"]:  # all that follows is ashlar-replay's
+            return _become([places.replayer(), *arguments[1:]], {})
+        parsed = _parser().parse_args(arguments)
         if parsed.version:
             return _version()
         if parsed.subcommand is None:

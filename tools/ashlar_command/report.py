@@ -142,7 +142,7 @@ def sentences(comparison):
     base = comparison.base
     lines = []
     if len(comparison.rows) > 1 and not can_tell(comparison):
-        lines.append(f"With {len(base.runs)} runs each nothing can be told from noise; 5 are the fewest that can.")
+        lines.append(f"With so few runs nothing can be told from noise; 5 each are the fewest that can.")
     else:
         lines += [sentence(base, row) for row in comparison.good_rows() if row is not base]
     for row in comparison.rows:
@@ -162,7 +162,8 @@ def sentences(comparison):
 
 def heading(comparison):
     runs = len(comparison.base.runs)
-    return f"{shlex.join(comparison.command)}\n{runs} runs on each allocator, in turns; medians ± half the interquartile range\n"
+    words = "1 run" if runs == 1 else f"{runs} runs"
+    return f"{shlex.join(comparison.command)}\n{words} on each allocator, in turns; medians ± half the interquartile range\n"
 
 
 # ---- files ---------------------------------------------------------------------------------------

@@ -126,10 +126,12 @@ static struct ashlar_extent *take_extent(struct request *request)
     bool is_usable =
         ashlar_guard_clear(extent->region, extent->base, ashlar_extent_guard(extent)) &&
         ashlar_pagemap_prepare(extent->base, 1);
-    size_t moved_bytes = ashlar_recycle_run(&request->plan, extent, request->keep_bytes);
-    if (moved_bytes != 0)
-        request->dirty_bytes = request->keep_bytes + moved_bytes;
-    if (!is_usable) {
+    if (is_usable) {
+        size_t moved_bytes = ashlar_recycle_run(&request->plan, extent, request->keep_bytes);
+        if (moved_bytes != 0)
+            request->dirty_bytes = request->keep_bytes + moved_bytes;
+    } else {
+        ashlar_recycle_cancel(&request->plan);
         ashlar_mapcache_put(extent,
                             request->dirty_bytes != 0 ? ASHLAR_EXTENT_DIRTY : ASHLAR_EXTENT_CLEAN,
                             request->now_ms);

@@ -98,3 +98,9 @@ size_t ashlar_recycle_run(const struct ashlar_recycle_plan *plan, struct ashlar_
     }
     return filled;
 }
+
+void ashlar_recycle_cancel(const struct ashlar_recycle_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        ashlar_mapcache_put(plan->runs[i], ASHLAR_EXTENT_DIRTY, ashlar_os_now_ms());
+}

@@ -36,4 +36,7 @@ void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan, const struct a
 size_t ashlar_recycle_run(const struct ashlar_recycle_plan *plan, struct ashlar_extent *extent,
                           size_t offset_bytes);
 
+/* Keeps what was planned where it is. */
+void ashlar_recycle_cancel(const struct ashlar_recycle_plan *plan);
+
 #endif

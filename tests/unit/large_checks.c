@@ -143,8 +143,8 @@ struct large_totals large_check(enum large_check_depth depth)
         spent += count_mappings_spent(region);
     }
     assert_int_equal(totals.regions, ashlar_count_read(regions));
-    assert_int_equal(totals.live_bytes, ashlar_count_read(large_live_bytes));
-    assert_int_equal(totals.live_blocks, ashlar_count_read(large_live_blocks));
+    assert_int_equal(totals.live_bytes, ashlar_count_read(large_counted_bytes));
+    assert_int_equal(totals.live_blocks, ashlar_count_read(large_counted_blocks));
     assert_int_equal(totals.dirty_bytes, ashlar_count_read(cache_kept_bytes));
     assert_int_equal(spent, ashlar_count_read(guard_mappings));
     return totals;
@@ -152,7 +152,7 @@ struct large_totals large_check(enum large_check_depth depth)
 
 void large_check_begin_peak(void)
 {
-    peak_bytes = ashlar_count_read(large_live_bytes);
+    peak_bytes = ashlar_count_read(large_counted_bytes);
 }
 
 void large_check_note_peak(size_t live_bytes)
@@ -162,7 +162,7 @@ void large_check_note_peak(size_t live_bytes)
 
 void large_check_law(void)
 {
-    size_t live = ashlar_count_read(large_live_bytes);
+    size_t live = ashlar_count_read(large_counted_bytes);
     size_t kept = ashlar_count_read(cache_kept_bytes);
     peak_bytes = ashlar_max_size(peak_bytes, live);
     size_t limit = peak_bytes + peak_bytes / 100 * (size_t)ashlar_opt.cache_slack;
@@ -186,7 +186,7 @@ void large_check_nothing_held(void)
     struct large_totals totals = large_check(LARGE_CHECK_WALK);
     assert_int_equal(totals.live_blocks, 0);
     assert_int_equal(totals.regions, 0);
-    assert_int_equal(ashlar_count_read(large_live_bytes), 0);
+    assert_int_equal(ashlar_count_read(large_counted_bytes), 0);
     assert_int_equal(ashlar_count_read(cache_kept_bytes), 0);
     assert_int_equal(ashlar_count_read(guard_mappings), 0);
     assert_int_equal(ashlar_count_read(region_reserved_bytes), 0);

@@ -46,7 +46,7 @@ static void every_bit_is_set_about_half_the_time(void **state)
     for (int i = 0; i < 10000; i++) {
         uint64_t number = ashlar_rng_next(&seed);
         for (unsigned bit = 0; bit < 64; bit++)
-            set[bit] += (number >> bit) & 1;
+            set[bit] += (unsigned)(number >> bit) & 1u;
     }
     for (unsigned bit = 0; bit < 64; bit++)
         assert_in_range(set[bit], 4700, 5300);

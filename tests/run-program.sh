@@ -43,7 +43,7 @@ run_once() {
     for word in $2; do
         case $word in
         .) ;;
-        *=*) [ -n "$arguments" ] && arguments="$arguments $word" || assignments="$assignments $word" ;;
+        [A-Z]*=*) assignments="$assignments $word" ;;
         *) arguments="$arguments $word" ;;
         esac
     done

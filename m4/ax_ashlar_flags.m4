@@ -14,7 +14,8 @@ AC_DEFUN([AX_ASHLAR_FLAGS], [
   # The empty value is what "#define _GNU_SOURCE" gives, so that a file may say it too. (To C++ the
   # compiler itself says it.)
   ASHLAR_CFLAGS="-std=gnu11 -D_GNU_SOURCE= -fvisibility=hidden -ftls-model=initial-exec $ashlar_no_builtin"
-  ASHLAR_CXXFLAGS="-std=gnu++17 $ashlar_no_builtin -Wall -Wextra"
+  # clang declares the sized operators delete on request only.
+  ASHLAR_CXXFLAGS="-std=gnu++17 -fsized-deallocation $ashlar_no_builtin -Wall -Wextra"
 
   # Calls between exported functions of the library need not go through the linkage table.
   AX_APPEND_COMPILE_FLAGS([-fno-semantic-interposition], [ASHLAR_CFLAGS], [-Werror])

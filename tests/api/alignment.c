@@ -72,7 +72,7 @@ static void *make_aligned(unsigned maker, size_t align, size_t size)
     return posix_memalign(&ptr, align, size) == 0 ? ptr : NULL;
 }
 
-/* Contents at both ends, and realloc: it keeps the bytes but owes no more than malloc's alignment. */
+/* Contents, and realloc: it keeps the bytes but owes no more than malloc's alignment. */
 static void check_aligned(unsigned maker, size_t align, size_t size)
 {
     static const char *const names[] = {"memalign", "aligned_alloc", "posix_memalign"};
@@ -95,8 +95,9 @@ static void check_aligned(unsigned maker, size_t align, size_t size)
 
 static void check_alignments(void)
 {
-    static const size_t sizes[] = {0, 1, 15, 16, 17, 48, 100, 1000, 4096, 5000, 65536, 131072,
-                                   200000, 1 << 20, (1 << 20) + 1, 5 << 20};
+    static const size_t sizes[] = {
+        0,    1,    15,    16,     17,     48,      100,           1000,
+        4096, 5000, 65536, 131072, 200000, 1 << 20, (1 << 20) + 1, 5 << 20};
     for (unsigned maker = 0; maker < 3; maker++) {
         for (size_t align = 1; align <= GIB; align *= 2) {
             for (size_t i = 0; i < COUNT_OF(sizes); i++)

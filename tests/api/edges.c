@@ -12,17 +12,18 @@
 #include "expect.h"
 
 static const size_t impossible_sizes[] = {
-    (size_t)PTRDIFF_MAX + 1, SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 15, SIZE_MAX - 4095, SIZE_MAX - 4096,
-    SIZE_MAX - 65536, SIZE_MAX / 2 + 1, SIZE_MAX / 2 + 4096};
+    (size_t)PTRDIFF_MAX + 1, SIZE_MAX,         SIZE_MAX - 1,
+    SIZE_MAX - 15,           SIZE_MAX - 4095,  SIZE_MAX - 4096,
+    SIZE_MAX - 65536,        SIZE_MAX / 2 + 1, SIZE_MAX / 2 + 4096};
 
 /* Sizes that the C standard allows but no machine has: 64 TiB and up. */
 static const size_t absurd_sizes[] = {(size_t)PTRDIFF_MAX, (size_t)PTRDIFF_MAX - 4096,
                                       (size_t)1 << 62, (size_t)1 << 56, (size_t)1 << 50};
 
-#define EXPECT_ENOMEM(call, size)                                                  \
-    do {                                                                           \
-        errno = 0;                                                                 \
-        EXPECT(launder(call) == NULL, #call " of %zu bytes", (size_t)(size));      \
+#define EXPECT_ENOMEM(call, size)                                                        \
+    do {                                                                                 \
+        errno = 0;                                                                       \
+        EXPECT(launder(call) == NULL, #call " of %zu bytes", (size_t)(size));            \
         EXPECT(errno == ENOMEM, #call " of %zu bytes: errno %d", (size_t)(size), errno); \
     } while (0)
 
@@ -165,7 +166,8 @@ static void check_alignment_arguments(void)
 /* free keeps errno, whatever it has to do for the block: keep it, purge it, unmap it. */
 static void check_errno_survives_free(void)
 {
-    static const size_t sizes[] = {0, 8, 100, 3000, 20000, 100000, 131072, 300000, 5000000, 300000000};
+    static const size_t sizes[] = {0,      8,      100,    3000,    20000,
+                                   100000, 131072, 300000, 5000000, 300000000};
     enum { COUNT = 64 };
     static void *blocks[COUNT_OF(sizes)][COUNT];
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
@@ -203,8 +205,8 @@ static void check_sized_frees(void)
 {
 #ifndef ASHLAR_PREFIXED
     sized_free *free_with_size = (sized_free *)dlsym(RTLD_DEFAULT, "free_sized");
-    aligned_sized_free *free_aligned =
-        (aligned_sized_free *)dlsym(RTLD_DEFAULT, "free_aligned_sized");
+    aligned_sized_free *free_aligned = (aligned_sized_free *)dlsym(RTLD_DEFAULT,
+                                                                   "free_aligned_sized");
     EXPECT((free_with_size != NULL && free_aligned != NULL) || !on_ashlar());
     if (free_with_size == NULL || free_aligned == NULL)
         return;

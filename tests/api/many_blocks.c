@@ -16,7 +16,7 @@
 
 enum { MANY = 200000, SOME = 10000 };
 
-/* "A few hundred" kernel mappings for 10,000 blocks, those of the program and its libraries in it. */
+/* A few hundred kernel mappings for 10,000 blocks, those of the program and its libraries in it. */
 #define MOST_LINES 300
 
 #define MEMORY_WANTED_BYTES (3 * GIB)
@@ -51,8 +51,8 @@ static void check_no_overlap(size_t count)
 {
     qsort(blocks, count, sizeof(blocks[0]), by_address);
     for (size_t i = 1; i < count; i++)
-        EXPECT(blocks[i - 1].start + blocks[i - 1].len <= blocks[i].start, "blocks %p and %p overlap",
-               (void *)blocks[i - 1].start, (void *)blocks[i].start);
+        EXPECT(blocks[i - 1].start + blocks[i - 1].len <= blocks[i].start,
+               "blocks %p and %p overlap", (void *)blocks[i - 1].start, (void *)blocks[i].start);
 }
 
 static void check_many(bool is_touched)
@@ -115,7 +115,8 @@ static void check_lines(void)
     if (on_ashlar()) {
         EXPECT(live < MOST_LINES && holes < MOST_LINES && again < MOST_LINES && after < MOST_LINES,
                "mappings: %zu before, %zu with %d blocks, %zu with half of them freed, %zu with "
-               "others in their place, %zu at the end", before, live, SOME, holes, again, after);
+               "others in their place, %zu at the end",
+               before, live, SOME, holes, again, after);
     }
 }
 

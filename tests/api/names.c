@@ -17,18 +17,31 @@
 
 /* The malloc family, and the operators as the C++ ABI spells them. */
 static const char *const c_names[] = {
-    "malloc",       "free",          "calloc",         "realloc",    "memalign",
-    "aligned_alloc", "posix_memalign", "valloc",       "pvalloc",    "malloc_usable_size",
-    "malloc_trim",  "malloc_stats",  "malloc_info",    "mallinfo",   "mallinfo2",
+    "malloc",        "free",           "calloc",      "realloc",  "memalign",
+    "aligned_alloc", "posix_memalign", "valloc",      "pvalloc",  "malloc_usable_size",
+    "malloc_trim",   "malloc_stats",   "malloc_info", "mallinfo", "mallinfo2",
     "mallopt"};
 static const char *const c23_names[] = {"free_sized", "free_aligned_sized"};
-static const char *const cxx_names[] = {
-    "_Znwm", "_Znam", "_ZnwmRKSt9nothrow_t", "_ZnamRKSt9nothrow_t", "_ZnwmSt11align_val_t",
-    "_ZnamSt11align_val_t", "_ZnwmSt11align_val_tRKSt9nothrow_t",
-    "_ZnamSt11align_val_tRKSt9nothrow_t", "_ZdlPv", "_ZdaPv", "_ZdlPvRKSt9nothrow_t",
-    "_ZdaPvRKSt9nothrow_t", "_ZdlPvm", "_ZdaPvm", "_ZdlPvSt11align_val_t",
-    "_ZdaPvSt11align_val_t", "_ZdlPvSt11align_val_tRKSt9nothrow_t",
-    "_ZdaPvSt11align_val_tRKSt9nothrow_t", "_ZdlPvmSt11align_val_t", "_ZdaPvmSt11align_val_t"};
+static const char *const cxx_names[] = {"_Znwm",
+                                        "_Znam",
+                                        "_ZnwmRKSt9nothrow_t",
+                                        "_ZnamRKSt9nothrow_t",
+                                        "_ZnwmSt11align_val_t",
+                                        "_ZnamSt11align_val_t",
+                                        "_ZnwmSt11align_val_tRKSt9nothrow_t",
+                                        "_ZnamSt11align_val_tRKSt9nothrow_t",
+                                        "_ZdlPv",
+                                        "_ZdaPv",
+                                        "_ZdlPvRKSt9nothrow_t",
+                                        "_ZdaPvRKSt9nothrow_t",
+                                        "_ZdlPvm",
+                                        "_ZdaPvm",
+                                        "_ZdlPvSt11align_val_t",
+                                        "_ZdaPvSt11align_val_t",
+                                        "_ZdlPvSt11align_val_tRKSt9nothrow_t",
+                                        "_ZdaPvSt11align_val_tRKSt9nothrow_t",
+                                        "_ZdlPvmSt11align_val_t",
+                                        "_ZdaPvmSt11align_val_t"};
 
 static const char *file_of(const char *name)
 {
@@ -49,11 +62,14 @@ static void check_names(const char *const *names, size_t count)
 /* The compiled-in calls too, not only dlsym: the addresses this program is bound to. */
 static void check_bound_names(void)
 {
-    void *const bound[] = {(void *)malloc, (void *)free, (void *)calloc, (void *)realloc,
-                           (void *)memalign, (void *)aligned_alloc, (void *)posix_memalign,
-                           (void *)valloc, (void *)pvalloc, (void *)malloc_usable_size,
-                           (void *)malloc_trim, (void *)mallopt, (void *)malloc_info,
-                           (void *)malloc_stats, (void *)mallinfo2};
+    void *const bound[] = {(void *)malloc,         (void *)free,
+                           (void *)calloc,         (void *)realloc,
+                           (void *)memalign,       (void *)aligned_alloc,
+                           (void *)posix_memalign, (void *)valloc,
+                           (void *)pvalloc,        (void *)malloc_usable_size,
+                           (void *)malloc_trim,    (void *)mallopt,
+                           (void *)malloc_info,    (void *)malloc_stats,
+                           (void *)mallinfo2};
     Dl_info info;
     for (size_t i = 0; i < COUNT_OF(bound); i++)
         EXPECT(dladdr(bound[i], &info) != 0 && strcmp(info.dli_fname, malloc_file()) == 0, "%s: %s",

@@ -20,7 +20,8 @@ static const size_t sizes[] = {0, 1, 8, 24, 100, 1000, 5000, 50000, 131072, 2000
 
 static void check_made(void *ptr, size_t size, size_t align)
 {
-    EXPECT(ptr != nullptr && is_aligned(ptr, align), "new of %zu bytes at %zu: %p", size, align, ptr);
+    EXPECT(ptr != nullptr && is_aligned(ptr, align), "new of %zu bytes at %zu: %p", size, align,
+           ptr);
     EXPECT(malloc_usable_size(ptr) >= size);
     pattern_fill(ptr, size, size);
     EXPECT(pattern_holds(ptr, size, size));
@@ -212,7 +213,8 @@ int main()
             check_aligned_operators(size, align);
     }
     check_null_deletes();
-    for (size_t size : {SIZE_MAX, SIZE_MAX - 4096, (size_t)PTRDIFF_MAX + 1, (size_t)PTRDIFF_MAX - 4096})
+    for (size_t size :
+         {SIZE_MAX, SIZE_MAX - 4096, (size_t)PTRDIFF_MAX + 1, (size_t)PTRDIFF_MAX - 4096})
         check_impossible(size);
     volatile size_t impossible = SIZE_MAX / 2 + 1;
     std::align_val_t align{64};
@@ -222,7 +224,8 @@ int main()
     check_handler([&] { return ::operator new[](impossible, align); }, "aligned new[]");
     check_handler([&] { return ::operator new(impossible, std::nothrow); }, "nothrow new");
     check_handler([&] { return ::operator new[](impossible, std::nothrow); }, "nothrow new[]");
-    check_handler([&] { return ::operator new(impossible, align, std::nothrow); }, "nothrow aligned new");
+    check_handler([&] { return ::operator new(impossible, align, std::nothrow); },
+                  "nothrow aligned new");
     check_handler([&] { return ::operator new[](impossible, align, std::nothrow); },
                   "nothrow aligned new[]");
     check_standard_library();

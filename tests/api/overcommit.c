@@ -22,8 +22,8 @@ static size_t charged_bytes(void)
         line += *line == '\n';
         unsigned long start, end;
         char access[5];
-        if (sscanf(line, "%lx-%lx %4s", &start, &end, access) == 3 && access[1] == 'w'
-            && access[3] == 'p' && strstr(line, "[stack]") == NULL)
+        if (sscanf(line, "%lx-%lx %4s", &start, &end, access) == 3 && access[1] == 'w' &&
+            access[3] == 'p' && strstr(line, "[stack]") == NULL)
             sum += end - start;
     }
     return sum;

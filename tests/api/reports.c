@@ -31,7 +31,8 @@ static void check_live_bytes(size_t size, size_t count)
         free(blocks[i]);
     size_t after = live_bytes();
     size_t asked = size * count;
-    EXPECT(during >= before + asked, "%zu of %zu bytes: from %zu to %zu", count, size, before, during);
+    EXPECT(during >= before + asked, "%zu of %zu bytes: from %zu to %zu", count, size, before,
+           during);
     EXPECT(during <= before + asked * 5 / 4 + count * 4096 + 256 * KIB,
            "%zu of %zu bytes: from %zu to %zu", count, size, before, during);
     EXPECT(after <= before + asked / 20 + 256 * KIB, "%zu of %zu bytes: %zu, then %zu", count, size,
@@ -47,8 +48,8 @@ static void check_mallinfo_agrees(void)
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
     struct mallinfo narrow = mallinfo();
 #pragma GCC diagnostic pop
-    EXPECT((size_t)(unsigned)narrow.uordblks == (unsigned)wide.uordblks, "%d, %zu",
-           narrow.uordblks, wide.uordblks);
+    EXPECT((size_t)(unsigned)narrow.uordblks == (unsigned)wide.uordblks, "%d, %zu", narrow.uordblks,
+           wide.uordblks);
     EXPECT((size_t)(unsigned)narrow.hblkhd == (unsigned)wide.hblkhd, "%d, %zu", narrow.hblkhd,
            wide.hblkhd);
 }
@@ -72,10 +73,11 @@ static void check_malloc_info(void)
     EXPECT(len > 20 && strncmp(text, "<malloc", 7) == 0, "%.40s", text);
     EXPECT(strstr(text, "</malloc>") != NULL);
 
-    const char *checker = has_command("xmllint") ? "xmllint --noout -"
+    const char *checker =
+        has_command("xmllint") ? "xmllint --noout -"
         : has_command("python3")
-        ? "python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.stdin.buffer)'"
-        : NULL;
+            ? "python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.stdin.buffer)'"
+            : NULL;
     if (checker != NULL) {
         FILE *pipe = popen(checker, "w");
         EXPECT(pipe != NULL && fwrite(text, 1, len, pipe) == len);

@@ -81,8 +81,8 @@ static void check_after_decay(size_t block_bytes)
     EXPECT(rss_bytes() >= before + TOTAL_BYTES * 9 / 10);
     pile_free(&pile);
     double seconds = seconds_until_rss(before + RETURNED_SLACK_BYTES);
-    EXPECT(seconds < RETURN_LIMIT_SECONDS, "blocks of %zu: %zu MiB before, still %zu MiB", block_bytes,
-           before / MIB, rss_bytes() / MIB);
+    EXPECT(seconds < RETURN_LIMIT_SECONDS, "blocks of %zu: %zu MiB before, still %zu MiB",
+           block_bytes, before / MIB, rss_bytes() / MIB);
 }
 
 static void check_at_once(size_t block_bytes)
@@ -146,8 +146,8 @@ static void check_after_threads(void)
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     double seconds = seconds_until_rss(before + RETURNED_SLACK_BYTES);
-    EXPECT(seconds < RETURN_LIMIT_SECONDS || !on_ashlar(), "freed by themselves: %zu MiB before, still %zu MiB",
-           before / MIB, rss_bytes() / MIB);
+    EXPECT(seconds < RETURN_LIMIT_SECONDS || !on_ashlar(),
+           "freed by themselves: %zu MiB before, still %zu MiB", before / MIB, rss_bytes() / MIB);
 
     for (int i = 0; i < THREADS; i++)
         EXPECT(pthread_create(&threads[i], NULL, make_pile, &piles[i]) == 0);
@@ -156,8 +156,8 @@ static void check_after_threads(void)
     for (int i = 0; i < THREADS; i++)
         pile_free(&piles[i]);
     seconds = seconds_until_rss(before + RETURNED_SLACK_BYTES);
-    EXPECT(seconds < RETURN_LIMIT_SECONDS || !on_ashlar(), "freed by another: %zu MiB before, still %zu MiB",
-           before / MIB, rss_bytes() / MIB);
+    EXPECT(seconds < RETURN_LIMIT_SECONDS || !on_ashlar(),
+           "freed by another: %zu MiB before, still %zu MiB", before / MIB, rss_bytes() / MIB);
 }
 
 int main(int argc, char **argv)

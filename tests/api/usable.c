@@ -20,7 +20,8 @@
  * How programs that grow into the slack tell the compiler so (systemd's malloc.c does the same):
  * the attribute makes the usable size the size that fortified calls check against.
  */
-__attribute__((alloc_size(2), noinline, returns_nonnull)) static void *expand_to(void *ptr, size_t size)
+__attribute__((alloc_size(2), noinline, returns_nonnull)) static void *expand_to(void *ptr,
+                                                                                 size_t size)
 {
     (void)size;
     return launder(ptr);

@@ -101,8 +101,8 @@ static void register_handlers(void)
 }
 
 /* Before any constructor of any library: earlier than this nobody can be. */
-__attribute__((section(".preinit_array"), used)) static void (*const register_early)(void) =
-    register_handlers;
+__attribute__((section(".preinit_array"),
+               used)) static void (*const register_early)(void) = register_handlers;
 
 __attribute__((constructor)) static void register_late(void)
 {

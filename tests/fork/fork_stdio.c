@@ -117,7 +117,8 @@ int main(void)
         EXPECT(pthread_create(&threads[i], NULL, bodies[i], NULL) == 0);
 
     int forks = 0;
-    for (double end = now_seconds() + RUN_SECONDS; forks < MOST_FORKS && now_seconds() < end; forks++) {
+    for (double end = now_seconds() + RUN_SECONDS; forks < MOST_FORKS && now_seconds() < end;
+         forks++) {
         pid_t child = fork();
         EXPECT(child >= 0, "fork %d: errno %d", forks, errno);
         if (child == 0) {

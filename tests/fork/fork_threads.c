@@ -119,7 +119,8 @@ static void long_child(struct inherited *all, int depth, uint64_t seed)
             _exit(0);
         }
         int status;
-        EXPECT(waitpid(grandchild, &status, 0) == grandchild && status == 0, "%x", (unsigned)status);
+        EXPECT(waitpid(grandchild, &status, 0) == grandchild && status == 0, "%x",
+               (unsigned)status);
     }
     for (size_t i = 0; i < INHERITED; i++)
         EXPECT(pattern_holds(all->block[i], all->len[i], i), "own block %zu", i);
@@ -136,7 +137,8 @@ int main(void)
     EXPECT(pthread_create(&threads[CHURNERS], NULL, spawn_threads, NULL) == 0);
 
     int forks = 0;
-    for (double end = now_seconds() + RUN_SECONDS; forks < MOST_FORKS && now_seconds() < end; forks++) {
+    for (double end = now_seconds() + RUN_SECONDS; forks < MOST_FORKS && now_seconds() < end;
+         forks++) {
         pid_t child = fork();
         EXPECT(child >= 0, "fork %d: errno %d", forks, errno);
         if (child == 0) {

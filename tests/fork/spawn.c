@@ -64,8 +64,8 @@ static void check_popen(int round)
 int main(void)
 {
     test_begin(60);
-    char *const arguments[] = {(char *)"/bin/sh", (char *)"-c", (char *)"x=$(echo 1); exit $((x - 1))",
-                               NULL};
+    char *const arguments[] = {(char *)"/bin/sh", (char *)"-c",
+                               (char *)"x=$(echo 1); exit $((x - 1))", NULL};
     pthread_t threads[2];
     for (uintptr_t i = 0; i < COUNT_OF(threads); i++)
         EXPECT(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)) == 0);

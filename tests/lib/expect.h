@@ -51,19 +51,19 @@ __attribute__((format(printf, 1, 2))) UNUSED_OK static void note(const char *for
 }
 
 /* _exit, since the heap that exit handlers would use may be the thing that broke. */
-#define EXPECT(condition, ...)                                          \
-    do {                                                                \
-        if (!(condition)) {                                             \
+#define EXPECT(condition, ...)                                           \
+    do {                                                                 \
+        if (!(condition)) {                                              \
             note("%s:%d: not true: %s", __FILE__, __LINE__, #condition); \
-            note("    " __VA_ARGS__);                                   \
-            _exit(TEST_FAIL);                                           \
-        }                                                               \
+            note("    " __VA_ARGS__);                                    \
+            _exit(TEST_FAIL);                                            \
+        }                                                                \
     } while (0)
 
-#define SKIP(...)               \
-    do {                        \
+#define SKIP(...)                   \
+    do {                            \
         note("skip: " __VA_ARGS__); \
-        _exit(TEST_SKIP);       \
+        _exit(TEST_SKIP);           \
     } while (0)
 
 /* A hang must fail. The runner has a time limit too; this one says which program it was. */

@@ -54,11 +54,11 @@ static atomic_bool is_over;
 static size_t largest = 3 * MIB;
 static uint64_t first_seed;
 
-#define CHECK(condition, ...)                                           \
-    do {                                                                \
-        if (!(condition))                                               \
-            note("seed %llu:", (unsigned long long)first_seed);         \
-        EXPECT(condition, __VA_ARGS__);                                 \
+#define CHECK(condition, ...)                                   \
+    do {                                                        \
+        if (!(condition))                                       \
+            note("seed %llu:", (unsigned long long)first_seed); \
+        EXPECT(condition, __VA_ARGS__);                         \
     } while (0)
 
 static size_t choose_size(struct worker *worker)
@@ -85,8 +85,8 @@ static void check_entry(const struct entry *entry)
     CHECK(is_aligned(entry->block, entry->align), "%p", (void *)entry->block);
     CHECK(malloc_usable_size(entry->block) >= entry->len, "%p has %zu of %zu", (void *)entry->block,
           malloc_usable_size(entry->block), entry->len);
-    CHECK(pattern_holds(entry->block, entry->len, entry->seed), "block %p of %zu bytes broke at %zu",
-          (void *)entry->block, entry->len,
+    CHECK(pattern_holds(entry->block, entry->len, entry->seed),
+          "block %p of %zu bytes broke at %zu", (void *)entry->block, entry->len,
           pattern_broken(entry->block, entry->len, entry->len, entry->seed));
 }
 
@@ -208,7 +208,8 @@ int main(int argc, char **argv)
     unsigned long seconds = argument_or(argv, argc, 1, 5);
     unsigned long threads = argument_or(argv, argc, 2, 4);
     const char *repetition = getenv("ASHLAR_SEED");
-    first_seed = argument_or(argv, argc, 3, 1) * 1000 + (repetition ? strtoul(repetition, NULL, 10) : 1);
+    first_seed = argument_or(argv, argc, 3, 1) * 1000 +
+                 (repetition ? strtoul(repetition, NULL, 10) : 1);
     largest = argument_or(argv, argc, 4, largest);
     test_begin((unsigned)seconds + 100);
     EXPECT(threads >= 1 && threads <= MOST_THREADS, "%lu threads", threads);

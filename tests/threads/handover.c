@@ -114,7 +114,8 @@ int main(void)
     test_begin(100);
     pthread_t threads[PRODUCERS + CONSUMERS];
     for (uintptr_t i = 0; i < COUNT_OF(threads); i++)
-        EXPECT(pthread_create(&threads[i], NULL, i < PRODUCERS ? produce : consume, (void *)(i + 1)) == 0);
+        EXPECT(pthread_create(&threads[i], NULL, i < PRODUCERS ? produce : consume,
+                              (void *)(i + 1)) == 0);
     for (size_t i = 0; i < COUNT_OF(threads); i++)
         pthread_join(threads[i], NULL);
     return TEST_PASS;

@@ -7,10 +7,9 @@ need_library
 make_scratch
 program=$BUILDDIR/tests/threads/loading
 [ -x "$program" ] || hard_error "threads/loading is not built"
-${CC:-cc} -O2 -fPIC -shared -pthread "$SRCDIR/tests/threads/plugin/plugin.c" -o "$SCRATCH/plugin.so" ||
-    hard_error "cannot compile the plugin"
+${CC:-cc} -O2 -fPIC -shared -pthread "$SRCDIR/tests/threads/plugin/plugin.c" \
+    -o "$SCRATCH/plugin.so" || hard_error "cannot compile the plugin"
 
-# run_under CONF ASSIGNMENT... ARGUMENT... - the program without or with the library preloaded
 on_ashlar_plugin() {
     # shellcheck disable=SC2046 # the words are meant to be split
     env $(ashlar_env) ASHLAR_CONF="$1" "$program" plugin "$SCRATCH/plugin.so" ||

@@ -75,8 +75,8 @@ static void check_destructors(void)
         for (int j = 0; j < 4; j++)
             pthread_join(threads[j], NULL);
     }
-    EXPECT(destructor_calls == DESTRUCTOR_THREADS * KEYS * PTHREAD_DESTRUCTOR_ITERATIONS, "%d calls",
-           destructor_calls);
+    EXPECT(destructor_calls == DESTRUCTOR_THREADS * KEYS * PTHREAD_DESTRUCTOR_ITERATIONS,
+           "%d calls", destructor_calls);
 }
 
 /* ---- thousands of short threads leave nothing behind ---- */

@@ -903,6 +903,7 @@ static void forks_in_between_lose_no_memory_and_no_account(void **state)
         pthread_join(threads[i], NULL);
     is_over = true;
     pthread_join(gate, NULL);
+    (void)ashlar_large_trim(); /* what the fronts keep counts, too */
     assert_int_equal(ashlar_count_read(large_counted_blocks), 0);
     assert_int_equal(ashlar_count_read(large_counted_bytes), 0);
 }

@@ -336,6 +336,9 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
                                                 ashlar_os_facts.page_bytes + extent->room_bytes) == 0;
     ashlar_mapcache_put(extent, is_clean ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY,
                         request.now_ms);
+    /* Joined with its neighbours it is a guard page or two longer than it was: the law may ask for a
+       purge. */
+    ashlar_large_tick(request.now_ms);
     return moved->base;
 }
 

@@ -3,7 +3,6 @@
  *
  * run:
  * run: ASHLAR_CONF=zero:on
- * run: ASHLAR_CONF=junk:on
  * run: ASHLAR_CONF=guard:mprotect,decay_ms:0
  */
 #define _GNU_SOURCE

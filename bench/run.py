@@ -34,7 +34,7 @@ RUN_TIMEOUT_S = 90
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few rows, one run each")
-    parser.add_argument("--minutes", type=float, help="the most that it may take (26, quick: 1.7)")
+    parser.add_argument("--minutes", type=float, help="the most that it may take (26, quick: 1.5)")
     parser.add_argument("--runs", type=int, help="rounds at most (5, quick: 1)")
     parser.add_argument("--with", dest="wanted", metavar="LIST", help="allocators, as ashlar compare has it")
     parser.add_argument("--only", metavar="REGEX", help="rows whose 'suite: name' matches")
@@ -115,7 +115,7 @@ def check_outputs(collected, base):
 def main():
     arguments = parse_arguments()
     started = time.monotonic()
-    minutes = arguments.minutes or (1.7 if arguments.quick else 26)
+    minutes = arguments.minutes or (1.5 if arguments.quick else 26)
     rounds = arguments.runs or (1 if arguments.quick else 5)
     # `make bench` measures the library it has just built.
     os.environ.setdefault("ASHLAR_BUILD", os.path.abspath(arguments.build))

@@ -2,9 +2,10 @@
  * boot.c - start-up, bottom to top
  *
  * Purpose     See boot.h.
- * Invariants  Two steps. The first needs nothing but the kernel and runs before the first request, which
- *             may come from the loader, before the C library is ready. The second, a constructor,
- *             registers what may allocate, and reads the environment if that was not there yet.
+ * Invariants  Two steps. The first needs nothing but the kernel and runs before the first request,
+ *             which may come from the loader, before the C library is ready. The second, a
+ *             constructor, registers what may allocate, and reads the environment if that was not
+ *             there yet.
  * Locking     BOOT, held over a few system calls that find out what the kernel offers.
  * Layer       api/.
  */

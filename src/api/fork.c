@@ -1,16 +1,16 @@
 /*
  * fork.c - what happens to the allocator at fork
  *
- * Purpose     glibc runs these handlers first and takes its own locks (stdio's list) afterwards. Were
- *             ours held like ordinary locks, a thread that holds a stdio lock and allocates would
- *             wait for fork, and fork for it. So prepare shuts them: whoever needs one meanwhile uses
- *             the emergency store (front/emergency.h).
- * Invariants  Between prepare and its counterpart this thread receives no signal: a handler that forks
- *             in between would find its own gate shut for ever.
+ * Purpose     glibc runs these handlers first and takes its own locks (stdio's list) afterwards.
+ *             Were ours held like ordinary locks, a thread that holds a stdio lock and allocates
+ *             would wait for fork, and fork for it. So prepare shuts them: whoever needs one
+ *             meanwhile uses the emergency store (front/emergency.h).
+ * Invariants  Between prepare and its counterpart this thread receives no signal: a handler that
+ *             forks in between would find its own gate shut for ever.
  *             The slabs of the parent's other threads stay as they are in the child, unused: their
  *             owners may have been in the middle of anything.
- * Locking     Every lock of lock.h but REPORT, which is a leaf, may be held over a slow write, and is made
- *             anew in the child.
+ * Locking     Every lock of lock.h but REPORT, which is a leaf, may be held over a slow write, and
+ *             is made anew in the child.
  * Layer       api/.
  */
 #include "api/fork.h"

@@ -38,8 +38,8 @@ void ashlar_emit_begin_sink(struct ashlar_emit *emit,
 void ashlar_emit_bytes(struct ashlar_emit *emit, const char *text, size_t len);
 
 /*
- * printf for the conversions %s %c %d %i %u %x %p %% with the lengths l, ll and z, the flags 0 and -
- * and a width. Anything else is written out as it stands.
+ * printf for the conversions %s %c %d %i %u %x %p %% with the lengths l, ll and z, the flags 0 and
+ * - and a width. Anything else is written out as it stands.
  */
 ASHLAR_PRINTF(2, 3) void ashlar_emit_format(struct ashlar_emit *emit, const char *format, ...);
 ASHLAR_PRINTF(2, 0)

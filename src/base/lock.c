@@ -178,8 +178,8 @@ void ashlar_lock_release(struct ashlar_lock *lock)
 }
 
 /*
- * Everybody asleep is woken, WAITERS or not: release clears the bit and leaves it to the thread it wakes
- * to set it again for the others, and that thread may find the lock shut and go its way.
+ * Everybody asleep is woken, WAITERS or not: release clears the bit and leaves it to the thread it
+ * wakes to set it again for the others, and that thread may find the lock shut and go its way.
  */
 void ashlar_lock_shut(struct ashlar_lock *lock)
 {

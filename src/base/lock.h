@@ -70,8 +70,8 @@ void ashlar_lock_reopen(struct ashlar_lock *lock, bool in_child);
 
 bool ashlar_lock_is_shut(const struct ashlar_lock *lock);
 
-/* How often any lock was refused so far, by any thread. A caller that sees it move while its request
-   failed knows that memory need not be the reason. */
+/* How often any lock was refused so far, by any thread. A caller that sees it move while its
+   request failed knows that memory need not be the reason. */
 uint64_t ashlar_lock_refusals(void);
 
 /* True when this thread holds the lock. */

@@ -57,8 +57,8 @@ static char *map_pages(size_t len_bytes, size_t align)
     char *pages = ashlar_region_map_chunk(len_bytes, align);
     if (pages == NULL)
         return NULL;
-    /* Growing the page map wants a lock. Address space within the same 4 GiB is there already; where it
-       is not, wait for the fork to end: nothing else can be done. */
+    /* Growing the page map wants a lock. Address space within the same 4 GiB is there already;
+       where it is not, wait for the fork to end: nothing else can be done. */
     while (!ashlar_pagemap_prepare(pages, len_bytes)) {
         if (!ashlar_lock_is_shut(&ashlar_pagemap_lock)) {
             (void)ashlar_region_unmap_chunk(pages, len_bytes);
@@ -88,7 +88,8 @@ static void add_references(struct run *run, intptr_t n)
         unmap_pages((char *)run, RUN_BYTES);
 }
 
-/* A fresh run becomes current in place of `old`, unless somebody else was faster; false: no memory. */
+/* A fresh run becomes current in place of `old`, unless somebody else was faster; false: no
+   memory. */
 static bool open_run(struct run *old)
 {
     struct run *fresh = (struct run *)(void *)map_pages(RUN_BYTES, RUN_BYTES);

@@ -1,8 +1,8 @@
 /*
  * emergency.h - memory while the locks are shut
  *
- * Purpose     While one thread forks, and in a signal handler that interrupted the allocator, no lock
- *             can be had; yet a thread that holds a libc lock which fork wants must not wait.
+ * Purpose     While one thread forks, and in a signal handler that interrupted the allocator, no
+ *             lock can be had; yet a thread that holds a libc lock which fork wants must not wait.
  *             Here such a thread gets its block without any lock, and leaves what it wanted to
  *             free on a list.
  * Invariants  Blocks come from runs of pages mapped for the purpose, each with its own count of

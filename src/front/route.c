@@ -2,8 +2,8 @@
  * route.c - route by size, free by owner
  *
  * Purpose     See route.h.
- * Invariants  A request that fails while no lock was refused has failed for want of memory, and only
- *             after everything idle went back to the kernel.
+ * Invariants  A request that fails while no lock was refused has failed for want of memory, and
+ *             only after everything idle went back to the kernel.
  * Locking     None of its own.
  * Layer       front/.
  */

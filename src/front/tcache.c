@@ -2,9 +2,9 @@
  * tcache.c - a thread's own slabs
  *
  * Purpose     See tcache.h.
- * Invariants  A slab that another thread is putting, or has put, on the pending stack (is_in_flight)
- *             is neither given back nor abandoned until it was seen there. When its thread exits
- *             it stays with the cache, and whoever gets the cache next finds it: so
+ * Invariants  A slab that another thread is putting, or has put, on the pending stack
+ *             (is_in_flight) is neither given back nor abandoned until it was seen there. When its
+ *             thread exits it stays with the cache, and whoever gets the cache next finds it: so
  *             a descriptor never goes while somebody holds it.
  * Locking     See tcache.h. HEAPS is held over everything the late cache does, kernel calls
  *             included: only threads past their end use it.
@@ -93,7 +93,8 @@ static void give_back(struct ashlar_slab *slab)
 }
 
 /* Decides on an available slab that has no object in use: one per class is kept until the next
-   tick, so that a program that swings around a slab's capacity does not fetch it again and again. */
+   tick, so that a program that swings around a slab's capacity does not fetch it again and
+   again. */
 static void settle_empty(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
     if (slab->span.used != 0 || slab->is_active || slab->is_in_flight)
@@ -195,8 +196,8 @@ static bool fetch_slab(struct ashlar_tcache *cache, unsigned class_id)
 }
 
 /*
- * Gets the active slab of a class to serve again, by what costs the least memory first: objects that
- * came back to it, other slabs with free objects, objects that do not exist yet, a fresh slab.
+ * Gets the active slab of a class to serve again, by what costs the least memory first: objects
+ * that came back to it, other slabs with free objects, objects that do not exist yet, a fresh slab.
  */
 static bool refill(struct ashlar_tcache *cache, unsigned class_id)
 {

@@ -1,13 +1,13 @@
 /*
  * tcache.h - a thread's own slabs
  *
- * Purpose     One slab per size class that the thread allocates from with plain loads and stores, and
- *             the slabs behind it. No object is cached apart from its slab: the slab's free list is the
- *             cache, so nothing has to be flushed and memory shrinks with its slabs.
- * Invariants  Each slab of a cache is exactly one of: active (one per class), available (on the list
- *             of its class: has free objects, or room to carve some), parked (neither; in no list).
- *             A class that has no active slab has the shared empty one, so the fast path needs
- *             no test: it finds nothing there.
+ * Purpose     One slab per size class that the thread allocates from with plain loads and stores,
+ *             and the slabs behind it. No object is cached apart from its slab: the slab's free
+ *             list is the cache, so nothing has to be flushed and memory shrinks with its slabs.
+ * Invariants  Each slab of a cache is exactly one of: active (one per class), available (on the
+ *             list of its class: has free objects, or room to carve some), parked (neither; in no
+ *             list). A class that has no active slab has the shared empty one, so the fast path
+ *             needs no test: it finds nothing there.
  * Locking     A cache belongs to one thread; other threads touch only owner.pending. The list of
  *             caches and the late cache (for threads past their end) are guarded by HEAPS.
  * Layer       front/. Uses small, map, conf.
@@ -46,8 +46,8 @@ void ashlar_tcache_boot(void);
 /* Provided by api/boot.c, called before a thread's first request: the one call up the stair. */
 void ashlar_boot(void);
 
-/* An object of the class from the calling thread's cache, when the fast path found none. NULL: out of
-   memory, or a fork under way. */
+/* An object of the class from the calling thread's cache, when the fast path found none. NULL: out
+   of memory, or a fork under way. */
 void *ashlar_tcache_alloc_slow(unsigned class_id);
 
 /* A slab of the calling thread's has fallen empty. */

@@ -1,8 +1,8 @@
 /*
  * junk.h - contents that nobody mistakes for data
  *
- * Purpose     Option junk: reads of memory never written, or freed, show a pattern that stands out in a
- *             debugger and makes a pointer that faults.
+ * Purpose     Option junk: reads of memory never written, or freed, show a pattern that stands out
+ *             in a debugger and makes a pointer that faults.
  * Invariants  The two bytes are those that jemalloc made known: 0xa5 fresh, 0x5a freed.
  * Locking     None.
  * Layer       harden/. Used by front/route.

@@ -3,8 +3,9 @@
  *
  * Purpose     Finds the extent that fits a length best, in constant time whatever their number.
  * Invariants  Bin b holds the extents whose pages n satisfy ashlar_bins_of(n) == b: one bin per
- *             page up to 16 pages, then eight per doubling. A bit of `filled` is set when its bin is
- *             not empty. Within a bin the last one put is the first one found: its pages are warm.
+ *             page up to 16 pages, then eight per doubling. A bit of `filled` is set when its bin
+ *             is not empty. Within a bin the last one put is the first one found: its pages are
+ *             warm.
  * Locking     The caller's (LARGE).
  * Layer       large/. Used by mapcache.
  */
@@ -34,8 +35,8 @@ struct ashlar_extent *ashlar_bins_find(struct ashlar_bins *bins, size_t len_byte
 /* A long extent in which whole multiples of `unit` lie, `unit` at least; NULL: none found. */
 struct ashlar_extent *ashlar_bins_longest(struct ashlar_bins *bins, size_t unit);
 
-/* Where a payload of `len_bytes` begins in `extent`: leaves the front empty or at least a page and a guard.
-   NULL: it does not fit. */
+/* Where a payload of `len_bytes` begins in `extent`: leaves the front empty or at least a page and
+   a guard. NULL: it does not fit. */
 char *ashlar_bins_place(const struct ashlar_extent *extent, size_t len_bytes, size_t align);
 
 #endif

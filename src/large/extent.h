@@ -7,15 +7,15 @@
  *                |  payload, whole pages  |  guard  |  room  |
  *
  *             room is address space behind the guard that belongs to the block without being
- *             usable: left over when a tail is too short for an extent of its own. If there is room,
- *             its last page is a guard as well.
+ *             usable: left over when a tail is too short for an extent of its own. If there is
+ *             room, its last page is a guard as well.
  *
  * Invariants  The extents of a region, in address order, cover what was handed out of it without a
  *             gap (but for extents whose insertion waits for a fork to end). Each ends in a page
  *             where a guard stands or could not be set, so the guard behind one block is the guard
  *             in front of the next. No guard stands inside the payload of a live extent.
- *             A freed extent has no room. A CLEAN one reads as zero up to its end, under its guard, too.
- *             Neighbours both DIRTY or both CLEAN do not exist.
+ *             A freed extent has no room. A CLEAN one reads as zero up to its end, under its guard,
+ *             too. Neighbours both DIRTY or both CLEAN do not exist.
  * Locking     LARGE, but base, region and len_bytes of a LIVE extent: its owner may read them.
  * Layer       large/.
  */
@@ -80,8 +80,8 @@ void ashlar_extent_link(struct ashlar_extent *extent);
 struct ashlar_extent *ashlar_extent_before(const struct ashlar_extent *extent);
 struct ashlar_extent *ashlar_extent_behind(const struct ashlar_extent *extent);
 
-/* Cuts what lies in front of `place` (a page and a guard at least) off; the piece, of the same state
-   and age, linked but in no bin. NULL: no descriptor, nothing done. */
+/* Cuts what lies in front of `place` (a page and a guard at least) off; the piece, of the same
+   state and age, linked but in no bin. NULL: no descriptor, nothing done. */
 struct ashlar_extent *ashlar_extent_cut_front(struct ashlar_extent *extent, char *place);
 
 /*

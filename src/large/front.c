@@ -2,8 +2,9 @@
  * front.c - the last few freed large blocks of each thread
  *
  * Purpose     See front.h.
- * Invariants  A slot's len and time are written before its extent is (release), and read after it (acquire);
- *             they may be those of a later extent, so a claimed extent's own length decides.
+ * Invariants  A slot's len and time are written before its extent is (release), and read after it
+ *             (acquire); they may be those of a later extent, so a claimed extent's own length
+ *             decides.
  * Locking     Atomics.
  * Layer       large/.
  */

@@ -1,8 +1,8 @@
 /*
  * guard.h - inaccessible pages between large blocks
  *
- * Purpose     Sets and removes guards by the means of option guard, and remembers where they stand, so
- *             that exactly the stale ones are removed (walking the range costs six times more).
+ * Purpose     Sets and removes guards by the means of option guard, and remembers where they stand,
+ *             so that exactly the stale ones are removed (walking the range costs six times more).
  * Invariants  A bit in region->marked or region->protect says that a guard stands on that page.
  *             mprotect guards and other splits of kernel mappings are kept within half of
  *             vm.max_map_count: the rest is the program's. A guard that cannot be had is left out
@@ -29,7 +29,8 @@ size_t ashlar_guard_count_mappings(const struct ashlar_region *region, const cha
 /* Forgets guards of [start, end): a fresh mapping was laid over them. */
 void ashlar_guard_forget(struct ashlar_region *region, const char *start, const char *end);
 
-/* Asks for `n` kernel mappings out of the budget; false when it is spent. return: gives them back. */
+/* Asks for `n` kernel mappings out of the budget; false when it is spent. return: gives them
+   back. */
 bool ashlar_guard_spend_mappings(size_t n);
 void ashlar_guard_return_mappings(size_t n);
 

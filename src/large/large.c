@@ -24,8 +24,8 @@
 /* A moved block lies in a mapping of its own between two halves of another. */
 #define MAPPINGS_PER_MOVE 2
 
-/* Puts the fences up that are not standing yet. The page in front of the first extent of a region is
-   reserved space, a guard by nature. */
+/* Puts the fences up that are not standing yet. The page in front of the first extent of a region
+   is reserved space, a guard by nature. */
 static void fence(struct ashlar_extent *extent)
 {
     size_t page = ashlar_os_facts.page_bytes;
@@ -332,12 +332,12 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
     publish(moved);
     ashlar_pagemap_set(ptr, 1, NULL);
     /* Clean up to its end, as extent.h promises of CLEAN ones: under the guard, too. */
-    bool is_clean = is_moved && ashlar_os_purge(ashlar_extent_guard(extent),
-                                                ashlar_os_facts.page_bytes + extent->room_bytes) == 0;
+    size_t behind_bytes = ashlar_os_facts.page_bytes + extent->room_bytes;
+    bool is_clean = is_moved && ashlar_os_purge(ashlar_extent_guard(extent), behind_bytes) == 0;
     ashlar_mapcache_put(extent, is_clean ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY,
                         request.now_ms);
-    /* Joined with its neighbours it is a guard page or two longer than it was: the law may ask for a
-       purge. */
+    /* Joined with its neighbours it is a guard page or two longer than it was: the law may ask for
+       a purge. */
     ashlar_large_tick(request.now_ms);
     return moved->base;
 }

@@ -116,8 +116,8 @@ static bool cut_to_size(struct ashlar_extent *extent, size_t len_bytes, size_t a
     return true;
 }
 
-/* A DIRTY extent that fits. Before fresh pages are taken, what waits in the threads' fronts is joined
-   with its neighbours: it may fit then, and can be recycled at least. */
+/* A DIRTY extent that fits. Before fresh pages are taken, what waits in the threads' fronts is
+   joined with its neighbours: it may fit then, and can be recycled at least. */
 static struct ashlar_extent *find_dirty(size_t len_bytes, size_t align)
 {
     uint64_t freed_ms;
@@ -535,7 +535,8 @@ static size_t detach_victims(struct ashlar_extent **victims, uint64_t now_ms)
     return count;
 }
 
-/* Takes in from the threads' fronts what was freed at `until_ms` or before; true when something was. */
+/* Takes in from the threads' fronts what was freed at `until_ms` or before; true when something
+   was. */
 static bool flush_fronts(uint64_t until_ms)
 {
     bool has_flushed = false;

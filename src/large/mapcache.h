@@ -7,8 +7,8 @@
  *             and kept <= cache_max, after each call. live: payload of LIVE extents. kept:
  *             payload of DIRTY and BUSY ones.
  * Locking     LARGE for all calls named _locked; the caller holds it. The others take it
- *             themselves, and call the kernel without it. An insertion that meets a shut lock waits on
- *             a lock-free stack for the next holder.
+ *             themselves, and call the kernel without it. An insertion that meets a shut lock waits
+ *             on a lock-free stack for the next holder.
  * Layer       large/. Uses guard, map, conf. Used by recycle, large.
  */
 #ifndef ASHLAR_LARGE_MAPCACHE_H
@@ -27,18 +27,18 @@ void ashlar_mapcache_unlock(void);
 enum ashlar_mapcache_want { ASHLAR_WANT_ANY, ASHLAR_WANT_CLEAN };
 
 /*
- * An extent of `len_bytes` of payload at a multiple of `align`, cut from a freed one; LIVE. Tells by
- * *was_dirty whether it may hold old contents. Guards are the caller's to set. NULL: none fits.
+ * An extent of `len_bytes` of payload at a multiple of `align`, cut from a freed one; LIVE. Tells
+ * by *was_dirty whether it may hold old contents. Guards are the caller's to set. NULL: none fits.
  */
 struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align,
                                                   enum ashlar_mapcache_want want, bool *was_dirty);
 
 /*
- * Takes a kept extent that begins with a run of whole units, `want_bytes` or fewer: *run_bytes; BUSY.
- * NULL: none is kept. It stays whole until it is put back: were what lies behind the run given to
- * another block meanwhile, that block's front guard would be set on the run's last page.
- * put_run: the pages of the run, which is not the whole payload, are gone: it is clean now, and what
- * lies behind it DIRTY as before.
+ * Takes a kept extent that begins with a run of whole units, `want_bytes` or fewer: *run_bytes;
+ * BUSY. NULL: none is kept. It stays whole until it is put back: were what lies behind the run
+ * given to another block meanwhile, that block's front guard would be set on the run's last page.
+ * put_run: the pages of the run, which is not the whole payload, are gone: it is clean now, and
+ * what lies behind it DIRTY as before.
  */
 struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t unit_bytes,
                                                         size_t *run_bytes);
@@ -56,7 +56,8 @@ void ashlar_mapcache_put_locked(struct ashlar_extent *extent, enum ashlar_extent
 void ashlar_mapcache_put(struct ashlar_extent *extent, enum ashlar_extent_state state,
                          uint64_t now_ms);
 
-/* Cuts the payload of a LIVE extent to `len_bytes`; what is behind the new guard is kept as freed. */
+/* Cuts the payload of a LIVE extent to `len_bytes`; what is behind the new guard is kept as
+   freed. */
 void ashlar_mapcache_shrink_locked(struct ashlar_extent *extent, size_t len_bytes,
                                    uint64_t now_ms);
 

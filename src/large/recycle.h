@@ -1,12 +1,12 @@
 /*
  * recycle.h - pages of freed blocks moved under new ones
  *
- * Purpose     When freed pages are kept, but no kept extent is long enough for a request, whole units
- *             of them are moved under the new block instead of faulting fresh pages: 4 to 11 us a
- *             MiB against 350 to 480 (doc/decisions). It also keeps the law of mapcache.h by
+ * Purpose     When freed pages are kept, but no kept extent is long enough for a request, whole
+ *             units of them are moved under the new block instead of faulting fresh pages: 4 to 11
+ *             us a MiB against 350 to 480 (doc/decisions). It also keeps the law of mapcache.h by
  *             itself: what a new block drains was kept, so live + kept only grows with live.
- * Invariants  Only whole units move, to unit-aligned places from unit-aligned places: arbitrary pieces
- *             crumble, and every piece is a kernel mapping of its own until it is purged.
+ * Invariants  Only whole units move, to unit-aligned places from unit-aligned places: arbitrary
+ *             pieces crumble, and every piece is a kernel mapping of its own until it is purged.
  *             Mappings are spent from guard's budget; with the budget spent nothing moves.
  * Locking     plan: LARGE, held by the caller. run: no lock; it calls the kernel.
  * Layer       large/. Uses mapcache, guard. Used by large.
@@ -29,7 +29,8 @@ struct ashlar_recycle_plan {
 };
 
 /* Chooses kept units for the payload of `extent` from `offset_bytes` on. */
-void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan, const struct ashlar_extent *extent,
+void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan, const struct ashlar_extent
+*extent,
                                 size_t offset_bytes);
 
 /* Moves what was planned. The bytes from `offset_bytes` on that hold old contents now. */

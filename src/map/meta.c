@@ -26,7 +26,8 @@ static bool grow(size_t size)
 {
     size_t need = ashlar_align_up(size, ashlar_os_facts.page_bytes);
     void *fresh;
-    for (size_t want = ashlar_max_size(need, growth_bytes);; want = ashlar_max_size(need, want / 2)) {
+    size_t want = ashlar_max_size(need, growth_bytes);
+    for (;; want = ashlar_max_size(need, want / 2)) {
         if (ashlar_os_map(want, &fresh) == 0) {
             next = fresh;
             end = next + want;

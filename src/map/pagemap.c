@@ -49,7 +49,8 @@ bool ashlar_pagemap_prepare(const void *start, size_t len_bytes)
 void ashlar_pagemap_set(const void *start, size_t len_bytes, struct ashlar_span *span)
 {
     uintptr_t first = (uintptr_t)start >> ASHLAR_GRANULE_SHIFT;
-    uintptr_t end = ((uintptr_t)start + len_bytes + ASHLAR_GRANULE_BYTES - 1) >> ASHLAR_GRANULE_SHIFT;
+    uintptr_t last = (uintptr_t)start + len_bytes + ASHLAR_GRANULE_BYTES - 1;
+    uintptr_t end = last >> ASHLAR_GRANULE_SHIFT;
     for (uintptr_t granule = first; granule < end; granule++) {
         ashlar_pagemap_entry *leaf = atomic_load_explicit(
             &ashlar_pagemap_root[granule >> (ASHLAR_PAGEMAP_LEAF_SHIFT - ASHLAR_GRANULE_SHIFT)],
@@ -65,7 +66,8 @@ bool ashlar_pagemap_claim(const void *start, struct ashlar_span *span)
     uintptr_t a = (uintptr_t)start;
     ashlar_pagemap_entry *leaf = atomic_load_explicit(
         &ashlar_pagemap_root[a >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
-    return atomic_compare_exchange_strong_explicit(&leaf[(uint32_t)a >> ASHLAR_GRANULE_SHIFT], &span,
+    return atomic_compare_exchange_strong_explicit(&leaf[(uint32_t)a >> ASHLAR_GRANULE_SHIFT],
+    &span,
                                                    NULL, memory_order_acq_rel,
                                                    memory_order_relaxed);
 }

@@ -45,8 +45,8 @@ static inline struct ashlar_span *ashlar_pagemap_find(const void *address)
 /* Makes sure that entries for the range can be set; false: out of memory, or a fork under way. */
 bool ashlar_pagemap_prepare(const void *start, size_t len_bytes);
 
-/* Takes `span` off the granule of `start`; false when somebody else has done so: of two threads that
-   free the same block, one is told. */
+/* Takes `span` off the granule of `start`; false when somebody else has done so: of two threads
+   that free the same block, one is told. */
 bool ashlar_pagemap_claim(const void *start, struct ashlar_span *span);
 
 /* Points every granule of a prepared range at `span` (NULL: nobody). */

@@ -27,7 +27,8 @@
    (overcommit 2) without being used. */
 #define COMMIT_STEP_BYTES (4 * ASHLAR_MIB)
 
-/* The edge is left at a multiple of the alignment up to here, so that the next one needs no padding. */
+/* The edge is left at a multiple of the alignment up to here, so that the next one needs no
+   padding. */
 #define MAX_PAD_BYTES (256 * ASHLAR_KIB)
 
 /* Regions whose edge is tried for a request, newest first. */
@@ -71,7 +72,8 @@ static size_t header_bytes(size_t len_bytes)
 static size_t region_bytes_for(size_t need_bytes)
 {
     size_t limit = ashlar_os_address_limit();
-    size_t usual = ashlar_min_size(ashlar_max_size(reserved_bytes, MIN_REGION_BYTES), MAX_REGION_BYTES);
+    size_t usual = ashlar_max_size(reserved_bytes, MIN_REGION_BYTES);
+    usual = ashlar_min_size(usual, MAX_REGION_BYTES);
     usual = ashlar_align_down(ashlar_min_size(usual, limit / LIMIT_PART), ASHLAR_MIB);
     size_t page = ashlar_os_facts.page_bytes;
     /* The guard map grows with the region: allow for the map of the need and its guard page. */
@@ -141,8 +143,8 @@ static char *advance_edge(struct ashlar_region *region, size_t len_bytes)
     return got;
 }
 
-/* Bytes from the edge to the end of `len_bytes` at a multiple of `align`. The front is empty or at least
-   a page and its guard; the end is a multiple of `align` or of MAX_PAD_BYTES. */
+/* Bytes from the edge to the end of `len_bytes` at a multiple of `align`. The front is empty or at
+   least a page and its guard; the end is a multiple of `align` or of MAX_PAD_BYTES. */
 static size_t bytes_at_edge(const struct ashlar_region *region, size_t len_bytes, size_t align)
 {
     uintptr_t edge = (uintptr_t)region->edge;

@@ -11,10 +11,12 @@
  *
  * Invariants  base < payload <= edge <= committed <= base + len, all multiples of the page size.
  *             The page before payload is never accessible; nor is anything from committed up.
- *             The header (this struct and the guard maps) lies in the region itself and goes with it.
+ *             The header (this struct and the guard maps) lies in the region itself and goes with
+ *             it.
  * Locking     REGION guards the list of regions, edge and committed; it is held over the kernel
  *             calls that reserve and commit, since two threads that move one edge must not
- *             pass each other. the maps are atomic and written by large/guard. `extents` belongs to large/ under LARGE.
+ *             pass each other. The maps are atomic and written by large/guard. `extents` belongs to
+ *             large/ under LARGE.
  * Layer       map/. Uses os, conf, base. Used by large (blocks) and small (chunks).
  */
 #ifndef ASHLAR_MAP_REGION_H
@@ -43,9 +45,9 @@ struct ashlar_region {
 };
 
 /*
- * Hands out writable zero pages at the edge of a region (a new one if need be), in which `len_bytes`
- * at a multiple of `align` fit; *taken_bytes in all. What lies in front of the multiple is nothing or at
- * least two pages. NULL: out of address space or memory, or a fork under way.
+ * Hands out writable zero pages at the edge of a region (a new one if need be), in which
+ * `len_bytes` at a multiple of `align` fit; *taken_bytes in all. What lies in front of the multiple
+ * is nothing or at least two pages. NULL: out of address space or memory, or a fork under way.
  */
 char *ashlar_region_take(size_t len_bytes, size_t align, struct ashlar_region **region,
                          size_t *taken_bytes);

@@ -30,7 +30,8 @@ extern struct ashlar_os_facts ashlar_os_facts;
 /* Finds the facts. Called once, before anything else of ours; needs no libc initialisation. */
 void ashlar_os_boot(void);
 
-/* Transparent huge page; 0: none. vm.max_map_count: most mappings of a process. Read files; slow. */
+/* Transparent huge page; 0: none. vm.max_map_count: most mappings of a process. Read files;
+   slow. */
 size_t ashlar_os_huge_page_bytes(void);
 size_t ashlar_os_max_map_count(void);
 
@@ -98,7 +99,8 @@ uint64_t ashlar_os_random(void);
 /* True when the program runs with more rights than its caller (setuid, file capabilities). */
 bool ashlar_os_is_privileged(void);
 
-/* Bytes of address space still allowed by RLIMIT_AS as a whole (not what is left); SIZE_MAX: no limit. */
+/* Bytes of address space still allowed by RLIMIT_AS as a whole (not what is left); SIZE_MAX: no
+   limit. */
 size_t ashlar_os_address_limit(void);
 
 /* Gives up the CPU for a moment. */

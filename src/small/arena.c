@@ -156,7 +156,8 @@ struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_
     return slab;
 }
 
-/* Lists the chunk anew after slices came free; takes it off its list and gives it when it is idle. */
+/* Lists the chunk anew after slices came free; takes it off its list and gives it when it is
+   idle. */
 static struct ashlar_chunk *settle_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
 {
     relist_chunk(arena, chunk);

@@ -62,7 +62,8 @@ bool ashlar_arena_trim(struct ashlar_arena *arena);
 
 /* Calls `visit` for each slab of the arena, under its lock. False: fork under way. */
 bool ashlar_arena_visit(struct ashlar_arena *arena,
-                        void (*visit)(const struct ashlar_slab *slab, void *context), void *context);
+                        void (*visit)(const struct ashlar_slab *slab, void *context),
+                        void *context);
 
 /* True when `address` is in a chunk of an arena (in a slab or not). Slow; for diagnosis. */
 bool ashlar_arena_holds(const void *address);

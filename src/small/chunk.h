@@ -37,8 +37,8 @@ struct ashlar_chunk {
     _Atomic uint64_t left_dirty;  /* and not purged */
 };
 
-/* A fresh chunk on no list, of at least `need_slices`. Under RLIMIT_AS it shrinks rather than fails.
-   NULL: out of memory, or a fork under way. Its range is prepared in the page map. */
+/* A fresh chunk on no list, of at least `need_slices`. Under RLIMIT_AS it shrinks rather than
+   fails. NULL: out of memory, or a fork under way. Its range is prepared in the page map. */
 struct ashlar_chunk *ashlar_chunk_map(struct ashlar_arena *arena, unsigned need_slices);
 
 /* Gives an idle chunk back; false when the kernel would not: the chunk is still there. */

@@ -16,9 +16,9 @@
  *                          counts as handed out) + (1 while the slab is its owner's active one).
  *                  objects carved == handed out + on the free list.
  *             offsets are multiples of the object size; 0 <= carved <= end.
- * Locking     Fields up to is_active, and is_in_flight, belong to the owner: the thread whose slab_owner the span's
- *             owner word names (plain or parked), or the arena under its lock when abandoned.
- *             remote and owner are atomic.
+ * Locking     Fields up to is_active, and is_in_flight, belong to the owner: the thread whose
+ *             slab_owner the span's owner word names (plain or parked), or the arena under its lock
+ *             when abandoned. remote and owner are atomic.
  * Layer       small/. Used by arena, front/tcache.
  */
 #ifndef ASHLAR_SMALL_SLAB_H
@@ -145,7 +145,8 @@ enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *
  * Flags of the remote word, owner's side.
  * park: asks the next freeing thread to put the slab on the owner's pending stack; false when
  *   objects have come back meanwhile: collect instead.
- * unpark: takes that request back; false when somebody is acting on it already: the slab is, or will
+ * unpark: takes that request back; false when somebody is acting on it already: the slab is, or
+ * will
  *   be, on the pending stack.
  */
 bool ashlar_slab_park(struct ashlar_slab *slab);

@@ -40,8 +40,8 @@
 #define ASHLAR_GIB ((size_t)1 << 30)
 
 /* The struct whose member `name` is at `ptr`. */
-#define ASHLAR_CONTAINER_OF(ptr, type, name) ((type *)(void *)((char *)(ptr) - offsetof(type,
-name)))
+#define ASHLAR_CONTAINER_OF(ptr, type, name) \
+    ((type *)(void *)((char *)(ptr) - offsetof(type, name)))
 
 static inline bool ashlar_is_power_of_2(size_t n)
 {

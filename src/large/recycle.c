@@ -21,9 +21,8 @@
 /* A moved run lies in a mapping of its own between two halves of another. */
 #define MAPPINGS_PER_MOVE 2
 
-void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan, const struct ashlar_extent
-*extent,
-                                size_t offset_bytes)
+void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan,
+                                const struct ashlar_extent *extent, size_t offset_bytes)
 {
     plan->count = 0;
     if (ashlar_opt.recycle == ASHLAR_RECYCLE_OFF || !ashlar_os_facts.has_move_keep ||

@@ -29,9 +29,8 @@ struct ashlar_recycle_plan {
 };
 
 /* Chooses kept units for the payload of `extent` from `offset_bytes` on. */
-void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan, const struct ashlar_extent
-*extent,
-                                size_t offset_bytes);
+void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan,
+                                const struct ashlar_extent *extent, size_t offset_bytes);
 
 /* Moves what was planned. The bytes from `offset_bytes` on that hold old contents now. */
 size_t ashlar_recycle_run(const struct ashlar_recycle_plan *plan, struct ashlar_extent *extent,

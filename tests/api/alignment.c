@@ -3,7 +3,6 @@
  *
  * run:
  * run: ASHLAR_CONF=guard:mprotect
- * run: ASHLAR_CONF=guard:off
  * run: ASHLAR_CONF=large_threshold:4096
  * run: ASHLAR_CONF=decay_ms:0
  */

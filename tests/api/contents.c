@@ -3,9 +3,7 @@
  *
  * run:
  * run: ASHLAR_CONF=decay_ms:0
- * run: ASHLAR_CONF=decay_ms:-1
  * run: ASHLAR_CONF=guard:mprotect
- * run: ASHLAR_CONF=guard:off
  * run: ASHLAR_CONF=large_threshold:65536
  * run: ASHLAR_CONF=junk:on
  */

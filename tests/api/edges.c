@@ -162,35 +162,46 @@ static void check_alignment_arguments(void)
     EXPECT(out == &untouched);
 }
 
+static const size_t freed_sizes[] = {0,      8,      100,    3000,    20000,
+                                     100000, 131072, 300000, 5000000, 300000000};
+
+/* As many blocks of each size as fit into so much memory, some at least and not too many. */
+#define FREED_BYTES (128 * MIB)
+enum { FREED_LEAST = 4, FREED_MOST = 64 };
+
+static size_t freed_count(size_t size)
+{
+    size_t count = FREED_BYTES / (size + 1);
+    return count < FREED_LEAST ? FREED_LEAST : count > FREED_MOST ? FREED_MOST : count;
+}
+
 /* free keeps errno, whatever it has to do for the block: keep it, purge it, unmap it. */
 static void check_errno_survives_free(void)
 {
-    static const size_t sizes[] = {0,      8,      100,    3000,    20000,
-                                   100000, 131072, 300000, 5000000, 300000000};
-    enum { COUNT = 64 };
-    static void *blocks[COUNT_OF(sizes)][COUNT];
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        for (size_t j = 0; j < COUNT; j++) {
-            blocks[i][j] = malloc(sizes[i]);
+    static void *blocks[COUNT_OF(freed_sizes)][FREED_MOST];
+    for (size_t i = 0; i < COUNT_OF(freed_sizes); i++) {
+        for (size_t j = 0; j < freed_count(freed_sizes[i]); j++) {
+            blocks[i][j] = malloc(freed_sizes[i]);
             EXPECT(blocks[i][j] != NULL);
             *(volatile char *)launder(blocks[i][j]) = 1;
         }
     }
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        for (size_t j = 0; j < COUNT; j++) {
+    for (size_t i = 0; i < COUNT_OF(freed_sizes); i++) {
+        for (size_t j = 0; j < freed_count(freed_sizes[i]); j++) {
             errno = 1000 + (int)j;
             free(blocks[i][j]);
-            EXPECT(errno == 1000 + (int)j, "free of %zu bytes set errno to %d", sizes[i], errno);
+            EXPECT(errno == 1000 + (int)j, "free of %zu bytes set errno to %d", freed_sizes[i],
+                   errno);
         }
     }
     errno = 77;
     free(NULL);
     EXPECT(errno == 77);
     /* Success has no business with errno either. */
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        void *ptr = malloc(sizes[i]);
-        ptr = realloc(ptr, sizes[i] + 100000);
-        EXPECT(ptr != NULL && errno == 77, "%zu bytes: errno %d", sizes[i], errno);
+    for (size_t i = 0; i < COUNT_OF(freed_sizes); i++) {
+        void *ptr = malloc(freed_sizes[i]);
+        ptr = realloc(ptr, freed_sizes[i] + 100000);
+        EXPECT(ptr != NULL && errno == 77, "%zu bytes: errno %d", freed_sizes[i], errno);
         free(ptr);
     }
     EXPECT(errno == 77);

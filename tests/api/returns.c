@@ -2,10 +2,8 @@
  * returns.c - freed memory goes back to the kernel when decay_ms says so
  *
  * run: ASHLAR_CONF=decay_ms:300 after-decay
- * run: ASHLAR_CONF=decay_ms:300,guard:mprotect after-decay
  * run: ASHLAR_CONF=decay_ms:300 after-threads
  * run: ASHLAR_CONF=decay_ms:0 at-once
- * run: ASHLAR_CONF=decay_ms:0,guard:off at-once
  * run: ASHLAR_CONF=decay_ms:-1 never
  */
 #define _GNU_SOURCE

@@ -90,7 +90,7 @@ static void in_parent(void)
 
 static void in_child(void)
 {
-    alarm(CHILD_SECONDS);
+    watchdog(CHILD_SECONDS);
     in_parent();
 }
 

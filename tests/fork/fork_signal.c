@@ -54,7 +54,7 @@ static void on_timer(int signal)
         if (forks % 2 == 0)
             _exit(0);
         is_child = 1;
-        alarm(CHILD_SECONDS);
+        watchdog(CHILD_SECONDS);
         errno = saved;
         return;
     }

@@ -95,7 +95,7 @@ static void *allocate(void *unused)
 
 static void child_work(void)
 {
-    alarm(CHILD_SECONDS);
+    watchdog(CHILD_SECONDS);
     FILE *stream = fopen("/proc/self/status", "r");
     EXPECT(stream != NULL);
     char *line = NULL;

@@ -83,7 +83,7 @@ static void make_inherited(struct inherited *all)
 /* Most children: a little of everything, so that there can be thousands of them. */
 static void short_child(struct inherited *all, uint64_t seed)
 {
-    alarm(CHILD_SECONDS);
+    watchdog(CHILD_SECONDS);
     for (size_t i = seed % 20; i < INHERITED; i += 20) {
         EXPECT(pattern_holds(all->block[i], all->len[i], i), "inherited block %zu", i);
         free(all->block[i]);
@@ -97,7 +97,7 @@ static void short_child(struct inherited *all, uint64_t seed)
 /* The others: work with all they inherited, make their own, also in threads and children. */
 static void long_child(struct inherited *all, int depth, uint64_t seed)
 {
-    alarm(CHILD_SECONDS);
+    watchdog(CHILD_SECONDS);
     for (size_t i = 0; i < INHERITED; i++) {
         EXPECT(pattern_holds(all->block[i], all->len[i], i), "inherited block %zu", i);
         free(all->block[i]);

@@ -146,3 +146,14 @@ void ashlar_guard_forget(struct ashlar_region *region, const char *start, const 
     (void)clear_map(region, region->marked, first_bit, end_bit, forget_only, 0);
     (void)clear_map(region, region->protect, first_bit, end_bit, forget_only, MAPPINGS_PER_PROTECT);
 }
+
+bool ashlar_guard_empty(struct ashlar_region *region, char *page)
+{
+    size_t page_bytes = ashlar_os_facts.page_bytes;
+    size_t bit = ashlar_region_bit(region, page, page_bytes);
+    if (ashlar_bitmap_get(region->marked, bit))
+        return true;
+    if (ashlar_bitmap_get(region->protect, bit))
+        return ashlar_os_reserve_over(page, page_bytes) == 0;
+    return ashlar_os_purge(page, page_bytes) == 0;
+}

@@ -26,6 +26,11 @@ bool ashlar_guard_clear(struct ashlar_region *region, char *start, const char *e
 size_t ashlar_guard_count_mappings(const struct ashlar_region *region, const char *start,
                                    const char *end);
 
+/* Drops what the page at `page` held before it became a guard; it stays one. False: the kernel was
+   short. A marker drops it by itself, and mlocked memory is dropped only by a fresh mapping, which
+   must not open an mprotect guard. */
+bool ashlar_guard_empty(struct ashlar_region *region, char *page);
+
 /* Forgets guards of [start, end): a fresh mapping was laid over them. */
 void ashlar_guard_forget(struct ashlar_region *region, const char *start, const char *end);
 

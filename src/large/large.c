@@ -332,8 +332,8 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
     publish(moved);
     ashlar_pagemap_set(ptr, 1, NULL);
     /* Clean up to its end, as extent.h promises of CLEAN ones: under the guard, too. */
-    size_t behind_bytes = ashlar_os_facts.page_bytes + extent->room_bytes;
-    bool is_clean = is_moved && ashlar_os_purge(ashlar_extent_guard(extent), behind_bytes) == 0;
+    bool is_clean = is_moved && extent->room_bytes == 0 &&
+                    ashlar_guard_empty(extent->region, ashlar_extent_guard(extent));
     ashlar_mapcache_put(extent, is_clean ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY,
                         request.now_ms);
     /* Joined with its neighbours it is a guard page or two longer than it was: the law may ask for

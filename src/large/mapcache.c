@@ -474,18 +474,22 @@ static bool purge_extents(struct ashlar_extent **extents, size_t count, uint64_t
             extent->mappings_spent = 0;
             extent->is_patched = false;
         }
-        /* The guard page too: what it held before it became one would come to light when two clean
-           extents are joined. */
-        ranges[nplain] = (struct ashlar_os_range){
-            extent->base, extent->len_bytes + ashlar_os_facts.page_bytes};
+        ranges[nplain] = (struct ashlar_os_range){extent->base, extent->len_bytes};
         plain[nplain++] = extent;
     }
     size_t done = 0;
+    size_t nclean = 0;
     if (nplain != 0)
         (void)ashlar_os_purge_many(ranges, nplain, &done);
-    for (size_t i = 0; i < nplain; i++)
-        ashlar_mapcache_put(plain[i], i < done ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY, now_ms);
-    return done == nplain;
+    for (size_t i = 0; i < nplain; i++) {
+        /* The guard page too: what it held before it became one would come to light when two clean
+           extents are joined. */
+        bool is_clean =
+            i < done && ashlar_guard_empty(plain[i]->region, ashlar_extent_guard(plain[i]));
+        ashlar_mapcache_put(plain[i], is_clean ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY, now_ms);
+        nclean += is_clean ? 1 : 0;
+    }
+    return nclean == nplain;
 }
 
 /* Unmaps a retired region; its only extent goes with it. False as purge_extents. */

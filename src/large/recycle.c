@@ -75,7 +75,7 @@ static void put_emptied(struct ashlar_extent *run, size_t run_bytes, uint64_t no
         run->is_patched = false;
     }
     /* Clean up to its end, under the guard too. */
-    bool is_clean = ashlar_os_purge(ashlar_extent_guard(run), ashlar_os_facts.page_bytes) == 0;
+    bool is_clean = ashlar_guard_empty(run->region, ashlar_extent_guard(run));
     ashlar_mapcache_put(run, is_clean ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY, now_ms);
 }
 

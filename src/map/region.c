@@ -40,7 +40,6 @@
 struct ashlar_lock ashlar_region_lock = ASHLAR_LOCK_INIT(REGION);
 
 static struct ashlar_list regions;
-static size_t reserved_bytes;
 
 static struct {
     uintptr_t start;
@@ -68,23 +67,30 @@ static size_t header_bytes(size_t len_bytes)
                            ashlar_os_facts.page_bytes);
 }
 
+/* The need and a header that can map all of it: the guard maps grow with the region, themselves
+   included. */
+static size_t bytes_with_header(size_t need_bytes)
+{
+    return need_bytes + header_bytes(need_bytes + need_bytes / 1024 + 2 * ASHLAR_MIB);
+}
+
 /* Bytes to reserve for a request: the usual growth, or a region of its own for a huge one. */
 static size_t region_bytes_for(size_t need_bytes)
 {
     size_t limit = ashlar_os_address_limit();
+    size_t reserved_bytes = ashlar_count_read(region_reserved_bytes);
     size_t usual = ashlar_max_size(reserved_bytes, MIN_REGION_BYTES);
     usual = ashlar_min_size(usual, MAX_REGION_BYTES);
     usual = ashlar_align_down(ashlar_min_size(usual, limit / LIMIT_PART), ASHLAR_MIB);
     size_t page = ashlar_os_facts.page_bytes;
-    /* The guard map grows with the region: allow for the map of the need and its guard page. */
-    size_t least = need_bytes + header_bytes(need_bytes + 2 * ASHLAR_MIB) + page;
+    size_t least = bytes_with_header(need_bytes) + page;
     return ashlar_max_size(least, usual);
 }
 
 static struct ashlar_region *make_region(size_t need_bytes)
 {
     size_t page = ashlar_os_facts.page_bytes;
-    size_t least = need_bytes + header_bytes(need_bytes + 2 * ASHLAR_MIB) + page;
+    size_t least = bytes_with_header(need_bytes) + page;
     size_t len = region_bytes_for(need_bytes);
     void *base;
     while (ashlar_os_reserve(len, &base) != 0) {
@@ -108,7 +114,6 @@ static struct ashlar_region *make_region(size_t need_bytes)
     region->protect = region->maps + ASHLAR_BITMAP_WORDS(region->npages);
     ashlar_list_init(&region->extents);
     ashlar_list_push_front(&regions, &region->link);
-    reserved_bytes += len;
     ashlar_count(regions);
     ashlar_count_add(region_reserved_bytes, len);
     return region;
@@ -216,17 +221,19 @@ bool ashlar_region_unmap(struct ashlar_region *region)
     size_t len = region->len_bytes;
     size_t committed = (size_t)(region->committed - region->payload);
     bool is_gone = ashlar_os_unmap(base, len) == 0;
-    if (!ashlar_lock_take_patiently(&ashlar_region_lock))
-        return is_gone;
     if (is_gone) {
-        reserved_bytes -= len;
-        remember_past(base, len);
         ashlar_count_sub(regions, 1);
         ashlar_count_sub(region_reserved_bytes, len);
         ashlar_count_sub(region_committed_bytes, committed);
-    } else {
-        ashlar_list_push_front(&regions, &region->link);
     }
+    /* free must not wait for a fork: its wording of a late double free may suffer, and a region
+       that the kernel would not unmap is not extended any more. */
+    if (!ashlar_lock_take(&ashlar_region_lock))
+        return is_gone;
+    if (is_gone)
+        remember_past(base, len);
+    else
+        ashlar_list_push_front(&regions, &region->link);
     ashlar_lock_release(&ashlar_region_lock);
     return is_gone;
 }

@@ -338,7 +338,8 @@ static void note_peak(uint64_t now_ms)
     if (age_ms < window_ms && live_bytes <= peak.now_bytes)
         return;
     size_t live = really_live_bytes();
-    if (age_ms >= window_ms) {
+    /* decay_ms:-1 never gives back, so the peak it is measured against is that of all time. */
+    if (age_ms >= window_ms && ashlar_opt.decay_ms >= 0) {
         peak.before_bytes = age_ms >= 2 * window_ms ? live : peak.now_bytes;
         peak.now_bytes = live;
         peak.start_ms = now_ms;

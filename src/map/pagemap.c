@@ -16,14 +16,27 @@ _Atomic(ashlar_pagemap_entry *) ashlar_pagemap_root[ASHLAR_PAGEMAP_ROOT_COUNT];
 
 struct ashlar_lock ashlar_pagemap_lock = ASHLAR_LOCK_INIT(PAGEMAP);
 
+/* The first leaf a program needs. Here since the program was loaded, so that a program which locks
+   its memory (mlockall with MCL_FUTURE, 8 MiB allowed) does not need room for one more mapping. */
+static ashlar_pagemap_entry first_leaf[ASHLAR_PAGEMAP_LEAF_COUNT];
+static bool is_first_used; /* PAGEMAP */
+
+static bool map_leaf(void **leaf)
+{
+    if (is_first_used)
+        return ashlar_os_map(sizeof first_leaf, leaf) == 0;
+    is_first_used = true;
+    *leaf = first_leaf;
+    return true;
+}
+
 static bool grow_leaf(size_t index)
 {
     if (!ashlar_lock_take(&ashlar_pagemap_lock))
         return false;
     bool has_leaf = ashlar_pagemap_root[index] != NULL;
     void *leaf;
-    if (!has_leaf &&
-        ashlar_os_map(ASHLAR_PAGEMAP_LEAF_COUNT * sizeof(ashlar_pagemap_entry), &leaf) == 0) {
+    if (!has_leaf && map_leaf(&leaf)) {
         /* Pairs with the acquire in ashlar_pagemap_find: the leaf is seen zero. */
         atomic_store_explicit(&ashlar_pagemap_root[index], leaf, memory_order_release);
         has_leaf = true;

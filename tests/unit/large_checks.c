@@ -176,6 +176,7 @@ static size_t page_map_bytes(void)
     size_t leaves = 0;
     for (size_t i = 0; i < ASHLAR_PAGEMAP_ROOT_COUNT; i++)
         leaves += ashlar_pagemap_root[i] != NULL;
+    leaves -= leaves != 0; /* the first one is there from the start */
     return leaves * ASHLAR_PAGEMAP_LEAF_COUNT * sizeof(ashlar_pagemap_entry);
 }
 

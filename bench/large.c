@@ -311,7 +311,8 @@ __attribute__((constructor)) static void list(void)
             register_churn(words[i], sizes[i], touch);
     }
 
-    static const struct mix mix_600 = {600, 1}, mix_3000 = {3000, 1}, mix_2 = {1200, 2}, mix_8 = {1200, 8};
+    static const struct mix mix_100 = {100, 1}, mix_600 = {600, 1}, mix_3000 = {3000, 1}, mix_2 = {1200, 2}, mix_8 = {1200, 8};
+    bench_register("mix/100", mix, &mix_100, 1);
     bench_register("mix/600", mix, &mix_600, 1);
     bench_register("mix/3000", mix, &mix_3000, 1);
     bench_register("mix/2-threads", mix, &mix_2, 1);

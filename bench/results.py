@@ -30,8 +30,10 @@ class Results:
         self.date = ""
         self.machine, self.libraries, self.missing, self.left_out = {}, {}, [], []
 
-    def add(self, key, name, figures):
-        self.found.setdefault((key, name), []).append(figures)
+    def add_all(self, key, found):
+        """One round of a row: allocator -> figures."""
+        for name, figures in found.items():
+            self.found.setdefault((key, name), []).append(figures)
 
     def figures(self, key, name):
         return self.found.get((key, name), [])
@@ -54,7 +56,8 @@ class Results:
         return value / base if base and value is not None else None
 
     def leave_out_what_was_not_run(self):
-        self.left_out = [row.key for row in self.rows if (row.key, self.names[0]) not in self.found]
+        run = {key for key, _ in self.found}
+        self.left_out = [row.key for row in self.rows if row.key not in run]
         self.rows = [row for row in self.rows if row.key not in self.left_out]
 
     def suite(self, name):

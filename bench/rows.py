@@ -13,7 +13,7 @@ SUITES = ["large", "small", "programs", "growth"]
 
 # What `make bench-quick` takes.
 QUICK = {
-    "large": ["mix/600", "churn/1M/pages", "churn/16M/first-byte", "handover", "calloc-after-free/1M", "aligned/64K",
+    "large": ["mix/100", "churn/1M/pages", "churn/16M/first-byte", "handover", "calloc-after-free/1M", "aligned/64K",
               "kept/1s"],
     "small": ["tight/64", "replace/16-1024", "skewed/32K", "medium/8K-128K", "server/4-threads",
               "pipeline/2x2-threads", "trees", "strings", "phase-change"],

@@ -64,10 +64,13 @@ def read_micro(text):
     return figures
 
 
-def measure(row, allocator, outputs):
-    """One run; gives its figures, or {"failure": words}."""
+def measure(row, allocator, outputs, left_s):
+    """One run; gives its figures, {"failure": words}, or None when it had no time to end."""
     outputs.empty()
-    run = watch.run_once(row.command, allocator.environment(), outputs.out, outputs.err, timeout_s=RUN_TIMEOUT_S)
+    timeout_s = max(0.1, min(RUN_TIMEOUT_S, left_s))
+    run = watch.run_once(row.command, allocator.environment(), outputs.out, outputs.err, timeout_s=timeout_s)
+    if run.timed_out and timeout_s < RUN_TIMEOUT_S:
+        return None
     if run.timed_out:
         return {"failure": f"took more than {RUN_TIMEOUT_S} s"}
     if run.status != 0:
@@ -144,16 +147,21 @@ def main():
         for number in range(rounds):
             round_started = time.monotonic()
             for row in in_turns(collected.rows):
-                if time.monotonic() > deadline:
-                    break
                 # Growth shows a shape; a second round says little more. So does waiting 11 s.
                 if number > 0 and (row.suite == "growth" or row.name.startswith("kept/")):
                     continue
+                # A row that not all of them can end in time does not count for any.
+                found = {}
                 for allocator in turns.sample(chosen, len(chosen)):
+                    left_s = deadline - time.monotonic()
+                    if left_s <= 0:
+                        break
                     progress.show(f"round {number + 1} of {rounds}: {row.key}, {allocator.name}")
-                    if collected.has_failed(row.key, allocator.name):
-                        continue
-                    collected.add(row.key, allocator.name, measure(row, allocator, outputs))
+                    if not collected.has_failed(row.key, allocator.name):
+                        found[allocator.name] = measure(row, allocator, outputs, left_s)
+                else:
+                    if None not in found.values():
+                        collected.add_all(row.key, found)
             collected.rounds = number + 1
             round_s = time.monotonic() - round_started
             if time.monotonic() + round_s > deadline:

@@ -16,6 +16,14 @@
 
 #include "expect.h"
 
+/* Clang declares these only with -fsized-deallocation. */
+#ifndef __cpp_sized_deallocation
+void operator delete(void *ptr, size_t size) noexcept;
+void operator delete[](void *ptr, size_t size) noexcept;
+void operator delete(void *ptr, size_t size, std::align_val_t align) noexcept;
+void operator delete[](void *ptr, size_t size, std::align_val_t align) noexcept;
+#endif
+
 static const size_t sizes[] = {0, 1, 8, 24, 100, 1000, 5000, 50000, 131072, 200000, 3000000};
 
 static void check_made(void *ptr, size_t size, size_t align)

@@ -13,7 +13,7 @@
 #define ASHLAR_PREFIXED 1
 
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
+#define _GNU_SOURCE
 #endif
 #include <malloc.h>
 #include <stdlib.h>

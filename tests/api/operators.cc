@@ -206,6 +206,7 @@ static void check_standard_library()
     bool threw = false;
     try {
         huge.reserve(std::numeric_limits<ptrdiff_t>::max() - 100);
+        launder(huge.data());
     } catch (const std::bad_alloc &) {
         threw = true;
     }

@@ -95,9 +95,13 @@ cc="${CC:-cc} -O1 -fno-builtin -I$SRCDIR/include $SCRATCH/both.c"
 # shellcheck disable=SC2086 # the commands are meant to be split
 {
     try 'libashlar.so' same $cc "-L$folder" -lashlar
-    try 'libashlar.a' same $cc -rdynamic "$folder/libashlar.a" -pthread
     try 'libashlar-api.so' other $cc "-L$folder" -lashlar-api
-    try 'libashlar-api.a' other $cc -rdynamic "$folder/libashlar-api.a" -pthread
+    if [ -e "$folder/libashlar.a" ]; then
+        try 'libashlar.a' same $cc -rdynamic "$folder/libashlar.a" -pthread
+        try 'libashlar-api.a' other $cc -rdynamic "$folder/libashlar-api.a" -pthread
+    else
+        say "built without static archives"
+    fi
 }
 
 if nm -D --defined-only "$ASHLAR_LIB" | grep -q ' _Znwm$'; then

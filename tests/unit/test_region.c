@@ -26,13 +26,9 @@ static void note_region(struct ashlar_region *region)
 
 static char *take(size_t len_bytes, struct ashlar_region **region)
 {
-#ifdef ASHLAR_ENUM_recycle
     size_t taken_bytes;
     char *got = ashlar_region_take(len_bytes, PAGE, region, &taken_bytes);
     assert_true(got == NULL || taken_bytes == len_bytes);
-#else
-    char *got = ashlar_region_take(len_bytes, region);
-#endif
     if (got != NULL)
         note_region(*region);
     return got;

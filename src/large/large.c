@@ -14,9 +14,11 @@
 #include "base/check.h"
 #include "conf/counters.h"
 #include "conf/options.h"
+#include "large/account.h"
 #include "large/front.h"
 #include "large/guard.h"
 #include "large/mapcache.h"
+#include "large/purge.h"
 #include "large/recycle.h"
 #include "map/pagemap.h"
 #include "os/os.h"
@@ -59,6 +61,7 @@ struct request {
     size_t align;
     enum ashlar_mapcache_want want;
     uint64_t now_ms;
+    struct ashlar_extent *from;      /* the block whose contents come here; not live twice */
     size_t keep_bytes;               /* front of the payload whose pages will come from elsewhere */
     size_t dirty_bytes;              /* front of the payload that may hold old contents */
     struct ashlar_recycle_plan plan; /* pages to be moved in behind keep_bytes */
@@ -76,7 +79,9 @@ static struct ashlar_extent *find_locked(struct request *request, struct ashlar_
         return NULL;
     if (extent == NULL)
         return NULL;
-    ashlar_mapcache_count_live_locked(extent, request->now_ms);
+    if (request->from != NULL)
+        ashlar_account_uncount_locked(request->from, request->now_ms);
+    ashlar_account_count_locked(extent, request->now_ms);
     if (was_dirty)
         request->dirty_bytes = extent->len_bytes;
     else
@@ -93,7 +98,7 @@ static bool find(struct request *request, struct ashlar_extent *fresh, struct as
     bool is_due = ashlar_mapcache_is_due_locked(request->now_ms);
     ashlar_mapcache_unlock();
     if (is_due)
-        ashlar_mapcache_purge(request->now_ms);
+        ashlar_purge_due(request->now_ms);
     return true;
 }
 
@@ -215,7 +220,7 @@ enum ashlar_large_result ashlar_large_free(struct ashlar_span *span, void *ptr)
     ashlar_mapcache_unlock();
     ashlar_count(large_frees);
     if (is_due)
-        ashlar_mapcache_purge(now_ms);
+        ashlar_purge_due(now_ms);
     return ASHLAR_LARGE_DONE;
 }
 
@@ -232,13 +237,13 @@ static bool shrink(struct ashlar_extent *extent, size_t len_bytes)
     uint64_t now_ms = ashlar_os_now_ms();
     if (!ashlar_mapcache_lock())
         return false;
-    ashlar_mapcache_sub_live_locked(extent->len_bytes - len_bytes, now_ms);
+    ashlar_account_shrink_locked(extent->len_bytes - len_bytes, now_ms);
     ashlar_mapcache_shrink_locked(extent, len_bytes, now_ms);
     bool is_due = ashlar_mapcache_is_due_locked(now_ms);
     ashlar_mapcache_unlock();
     fence(extent);
     if (is_due)
-        ashlar_mapcache_purge(now_ms);
+        ashlar_purge_due(now_ms);
     return true;
 }
 
@@ -252,7 +257,7 @@ static bool grow_in_place(struct ashlar_extent *extent, size_t len_bytes)
         return false;
     bool is_grown = ashlar_mapcache_grow_locked(extent, len_bytes, &was_dirty);
     if (is_grown)
-        ashlar_mapcache_add_live_locked(len_bytes - old_len, now_ms);
+        ashlar_account_grow_locked(len_bytes - old_len, now_ms);
     bool is_due = ashlar_mapcache_is_due_locked(now_ms);
     ashlar_mapcache_unlock();
     if (!is_grown) {
@@ -265,12 +270,12 @@ static bool grow_in_place(struct ashlar_extent *extent, size_t len_bytes)
             return false; /* a fork is under way; what was taken stays room */
         extent->len_bytes = len_bytes;
         extent->room_bytes = 0;
-        ashlar_mapcache_add_live_locked(len_bytes - old_len, now_ms);
+        ashlar_account_grow_locked(len_bytes - old_len, now_ms);
         is_due = ashlar_mapcache_is_due_locked(now_ms);
         ashlar_mapcache_unlock();
     }
     if (is_due)
-        ashlar_mapcache_purge(now_ms);
+        ashlar_purge_due(now_ms);
     if (!ashlar_guard_clear(extent->region, extent->base, ashlar_extent_guard(extent))) {
         /* The map count is used up: the pages behind the old guard stay out of reach. */
         (void)shrink(extent, old_len);
@@ -300,6 +305,15 @@ static bool move_pages(struct ashlar_extent *from, struct ashlar_extent *to)
     return true;
 }
 
+/* Counts a block that was to be moved and stays; a fork under way leaves it out of the account. */
+static void count_again(struct ashlar_extent *extent, uint64_t now_ms)
+{
+    if (extent->is_counted || !ashlar_mapcache_lock())
+        return;
+    ashlar_account_count_locked(extent, now_ms);
+    ashlar_mapcache_unlock();
+}
+
 void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
 {
     struct ashlar_extent *extent = ashlar_extent_of(span);
@@ -317,11 +331,14 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
         .len_bytes = len,
         .align = ashlar_os_facts.page_bytes,
         .want = ASHLAR_WANT_CLEAN,
+        .from = extent,
         .keep_bytes = ashlar_align_up(extent->len_bytes, ASHLAR_RECYCLE_UNIT_BYTES),
     };
     struct ashlar_extent *moved = take_extent(&request);
-    if (moved == NULL)
+    if (moved == NULL) {
+        count_again(extent, request.now_ms);
         return NULL;
+    }
     bool is_moved = move_pages(extent, moved);
     if (is_moved) {
         ashlar_count(realloc_moved);
@@ -370,7 +387,7 @@ enum ashlar_large_place ashlar_large_diagnose(const void *ptr)
     struct ashlar_region *region = ashlar_region_find(ptr);
     if (region != NULL)
         place = place_in(region, ptr);
-    else if (ashlar_region_was_ours(ptr))
+    else if (ashlar_region_was_ours(ptr) && !ashlar_os_is_mapped(ptr))
         place = ASHLAR_PLACE_FREED;
     ashlar_mapcache_unlock();
     return place;
@@ -383,12 +400,12 @@ void ashlar_large_tick(uint64_t now_ms)
     bool is_due = ashlar_mapcache_is_due_locked(now_ms);
     ashlar_mapcache_unlock();
     if (is_due)
-        ashlar_mapcache_purge(now_ms);
+        ashlar_purge_due(now_ms);
 }
 
 bool ashlar_large_trim(void)
 {
-    return ashlar_mapcache_trim();
+    return ashlar_purge_all();
 }
 
 struct ashlar_large_usage ashlar_large_usage(void)

@@ -1,15 +1,14 @@
 /*
  * mapcache.h - freed extents kept for reuse
  *
- * Purpose     Spares the next large request its address space (CLEAN) and its page faults (DIRTY),
- *             and gives memory back to the kernel when it has been idle, or is too much.
- * Invariants  Law of memory (P2): live + kept <= recent peak of live * (1 + cache_slack) + 16 MiB,
- *             and kept <= cache_max, after each call. live: payload of LIVE extents. kept:
- *             payload of DIRTY and BUSY ones.
+ * Purpose     Spares the next large request its address space (CLEAN) and its page faults (DIRTY).
+ *             What has been idle, or is too much, is chosen here and purged by purge.c.
+ * Invariants  The law of account.h holds after each call and the purge that it asks for. kept:
+ *             payload of DIRTY and BUSY extents.
  * Locking     LARGE for all calls named _locked; the caller holds it. The others take it
  *             themselves, and call the kernel without it. An insertion that meets a shut lock waits
  *             on a lock-free stack for the next holder.
- * Layer       large/. Uses guard, map, conf. Used by recycle, large.
+ * Layer       large/. Uses account, bins, front, map. Used by recycle, purge, large.
  */
 #ifndef ASHLAR_LARGE_MAPCACHE_H
 #define ASHLAR_LARGE_MAPCACHE_H
@@ -65,22 +64,18 @@ void ashlar_mapcache_shrink_locked(struct ashlar_extent *extent, size_t len_byte
    enough there. *was_dirty: the new part may hold old contents. */
 bool ashlar_mapcache_grow_locked(struct ashlar_extent *extent, size_t len_bytes, bool *was_dirty);
 
-/* Accounts for a block that comes to life (putting it takes that back), and for one that grows or
-   shrinks. */
-void ashlar_mapcache_count_live_locked(struct ashlar_extent *extent, uint64_t now_ms);
-void ashlar_mapcache_add_live_locked(size_t more_bytes, uint64_t now_ms);
-void ashlar_mapcache_sub_live_locked(size_t less_bytes, uint64_t now_ms);
-
-/* True when something is too old or too much: call ashlar_mapcache_purge after unlocking. */
+/* True when something is too old or too much: call ashlar_purge_due after unlocking. */
 bool ashlar_mapcache_is_due_locked(uint64_t now_ms);
 
-/* Purges what is too old or too much. */
-void ashlar_mapcache_purge(uint64_t now_ms);
+enum ashlar_mapcache_victims { ASHLAR_VICTIMS_DUE, ASHLAR_VICTIMS_ALL };
 
-/* Purges everything; true when there was something. */
-bool ashlar_mapcache_trim(void);
+/* Takes up to `room` DIRTY extents, oldest first, out of everybody's reach to be purged; BUSY.
+   Their number. What is all of its region goes to the retired ones instead. */
+size_t ashlar_mapcache_detach_locked(enum ashlar_mapcache_victims which, uint64_t now_ms,
+                                     struct ashlar_extent **victims, size_t room);
 
-/* Checks every region's extents and all bins; debug builds and tests. */
-void ashlar_mapcache_verify(void);
+/* A BUSY extent that is all of a region which is on no list any more: to be unmapped. NULL:
+   none. */
+struct ashlar_extent *ashlar_mapcache_next_retired_locked(void);
 
 #endif

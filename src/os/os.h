@@ -58,7 +58,8 @@ int ashlar_os_protect(void *addr, size_t len_bytes);
 int ashlar_os_unmap(void *addr, size_t len_bytes);
 
 /* Gives the pages back, keeps the range: it reads as zero afterwards. Guard markers stay.
-   Mlocked pages are given back by a fresh mapping instead. ENOMEM: nothing has changed. */
+   Mlocked pages are given back by a fresh mapping instead, which is accessible throughout. ENOMEM:
+   nothing has changed. */
 int ashlar_os_purge(void *addr, size_t len_bytes);
 
 struct ashlar_os_range {
@@ -67,7 +68,7 @@ struct ashlar_os_range {
 };
 
 /* Purges several ranges, in one call where the kernel can. Stops at the first failure and gives
-   its errno value; *done is the number of ranges purged. */
+   its errno value; *done is the number of ranges purged. EINVAL: the next one is mlocked. */
 int ashlar_os_purge_many(const struct ashlar_os_range *ranges, size_t nranges, size_t *done);
 
 /*
@@ -83,6 +84,9 @@ int ashlar_os_guard_remove(void *addr, size_t len_bytes);
  * laid over it. ENOMEM, EINVAL, EFAULT: nothing has moved; copy instead.
  */
 int ashlar_os_move(void *from, void *to, size_t len_bytes);
+
+/* True when something, ours or not, is mapped at the page of `addr`, which may be any address. */
+bool ashlar_os_is_mapped(const void *addr);
 
 /* Milliseconds of a monotonic clock; coarse (a tick), cheap, no system call. */
 uint64_t ashlar_os_now_ms(void);

@@ -116,13 +116,18 @@ int ashlar_os_unmap(void *addr, size_t len_bytes)
     return survive_enomem(settle(munmap(addr, len_bytes), saved), "munmap", addr, len_bytes);
 }
 
-int ashlar_os_purge(void *addr, size_t len_bytes)
+/* EINVAL: the range is mlocked. */
+static int drop_pages(void *addr, size_t len_bytes)
 {
     int saved = errno;
     int error = settle(madvise(addr, len_bytes, MADV_DONTNEED), saved);
-    if (error == EINVAL) /* mlocked: a fresh mapping has no pages either */
-        return ashlar_os_map_over(addr, len_bytes);
-    return survive_enomem(error, "madvise", addr, len_bytes);
+    return error == EINVAL ? error : survive_enomem(error, "madvise", addr, len_bytes);
+}
+
+int ashlar_os_purge(void *addr, size_t len_bytes)
+{
+    int error = drop_pages(addr, len_bytes);
+    return error == EINVAL ? ashlar_os_map_over(addr, len_bytes) : error;
 }
 
 /* Purges up to PURGE_BATCH_MAX ranges by one call; the number of whole ranges purged. */
@@ -153,7 +158,7 @@ int ashlar_os_purge_many(const struct ashlar_os_range *ranges, size_t nranges, s
             if (purged == batch)
                 continue;
         }
-        int error = ashlar_os_purge(ranges[*done].addr, ranges[*done].len_bytes);
+        int error = drop_pages(ranges[*done].addr, ranges[*done].len_bytes);
         if (error != 0)
             return error;
         ++*done;
@@ -187,6 +192,15 @@ int ashlar_os_move(void *from, void *to, size_t len_bytes)
     void *got = mremap(from, len_bytes, len_bytes,
                        MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
     return settle(got == MAP_FAILED ? -1 : 0, saved);
+}
+
+bool ashlar_os_is_mapped(const void *addr)
+{
+    unsigned char residency;
+    uintptr_t page = ashlar_align_down((uintptr_t)addr, ashlar_os_facts.page_bytes);
+    int saved = errno;
+    int error = settle(mincore((void *)page, 1, &residency), saved);
+    return error == 0;
 }
 
 uint64_t ashlar_os_now_ms(void)

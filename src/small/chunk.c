@@ -8,6 +8,7 @@
  */
 #include "small/chunk.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -157,10 +158,15 @@ static uint64_t slices_of(const struct ashlar_chunk *chunk, const struct ashlar_
 
 uint64_t ashlar_chunk_purge(const struct ashlar_chunk *chunk, uint64_t slices)
 {
-    struct ashlar_os_range ranges[ASHLAR_CHUNK_SLICES / 2];
+    struct ashlar_os_range ranges[ASHLAR_CHUNK_SLICES / 2] = {{NULL, 0}};
     size_t nranges = ranges_of(chunk, slices, ranges);
     size_t done = 0;
-    (void)ashlar_os_purge_many(ranges, nranges, &done);
+    if (ashlar_os_purge_many(ranges, nranges, &done) == EINVAL) {
+        /* mlocked, so one by one */
+        while (done < nranges &&
+               ashlar_os_purge(ranges[done].addr, ranges[done].len_bytes) == 0)
+            done++;
+    }
     uint64_t clean = 0;
     for (size_t i = 0; i < done; i++) {
         clean |= slices_of(chunk, &ranges[i]);

@@ -345,6 +345,14 @@ int ashlar_os_move(void *from, void *to, size_t len_bytes)
     return settle(got != MAP_FAILED, saved);
 }
 
+bool ashlar_os_is_mapped(const void *addr)
+{
+    unsigned char residency;
+    int saved = errno;
+    uintptr_t page = (uintptr_t)addr & ~(uintptr_t)4095;
+    return settle(mincore((void *)page, 1, &residency) == 0, saved) == 0;
+}
+
 uint64_t ashlar_os_now_ms(void)
 {
     return clock_ms;

@@ -1,0 +1,104 @@
+/*
+ * account.c - how much large memory is live, and how much may be kept
+ *
+ * Purpose     See account.h.
+ * Invariants  See account.h.
+ * Locking     LARGE for everything static here.
+ * Layer       large/.
+ */
+#include "large/account.h"
+
+#include "conf/counters.h"
+#include "conf/options.h"
+#include "large/front.h"
+
+/* Kept bytes that are not worth a system call, whatever the peak. */
+#define FREE_SLACK_BYTES (16 * ASHLAR_MIB)
+
+/* Window of the recent peak when the decay time says nothing (0 or never). */
+#define DEFAULT_WINDOW_MS 1000
+
+static size_t live_bytes;
+
+/* Highest live_bytes of the running window and of the one before. */
+static struct {
+    size_t now_bytes;
+    size_t before_bytes;
+    uint64_t start_ms;
+} peak;
+
+/* live_bytes without what waits in the threads' fronts. */
+static size_t really_live_bytes(void)
+{
+    size_t front = ashlar_front_bytes();
+    return live_bytes > front ? live_bytes - front : 0;
+}
+
+static void note_peak(uint64_t now_ms)
+{
+    uint64_t window_ms =
+        ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms : DEFAULT_WINDOW_MS;
+    uint64_t age_ms = now_ms - peak.start_ms;
+    if (age_ms < window_ms && live_bytes <= peak.now_bytes)
+        return;
+    size_t live = really_live_bytes();
+    /* decay_ms:-1 never gives back, so the peak it is measured against is that of all time. */
+    if (age_ms >= window_ms && ashlar_opt.decay_ms >= 0) {
+        peak.before_bytes = age_ms >= 2 * window_ms ? live : peak.now_bytes;
+        peak.now_bytes = live;
+        peak.start_ms = now_ms;
+    }
+    peak.now_bytes = ashlar_max_size(peak.now_bytes, live);
+}
+
+void ashlar_account_grow_locked(size_t more_bytes, uint64_t now_ms)
+{
+    live_bytes += more_bytes;
+    ashlar_count_add(large_counted_bytes, more_bytes);
+    note_peak(now_ms);
+}
+
+void ashlar_account_shrink_locked(size_t less_bytes, uint64_t now_ms)
+{
+    note_peak(now_ms);
+    live_bytes -= less_bytes;
+    ashlar_count_sub(large_counted_bytes, less_bytes);
+}
+
+void ashlar_account_count_locked(struct ashlar_extent *extent, uint64_t now_ms)
+{
+    extent->is_counted = true;
+    ashlar_count(large_counted_blocks);
+    ashlar_account_grow_locked(extent->len_bytes, now_ms);
+}
+
+void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms)
+{
+    if (!extent->is_counted)
+        return;
+    extent->is_counted = false;
+    ashlar_count_sub(large_counted_blocks, 1);
+    ashlar_account_shrink_locked(extent->len_bytes, now_ms);
+}
+
+static size_t memory_limit(void)
+{
+    size_t high = ashlar_max_size(peak.now_bytes, peak.before_bytes);
+    return high + high / 100 * (size_t)ashlar_opt.cache_slack + FREE_SLACK_BYTES;
+}
+
+/* Kept bytes are dirty_bytes and the fronts'; the latter are in live_bytes already. */
+bool ashlar_account_is_too_much_locked(size_t dirty_bytes)
+{
+    size_t all = live_bytes + dirty_bytes;
+    if (all <= memory_limit() && all <= (size_t)ashlar_opt.cache_max)
+        return false;
+    size_t kept = dirty_bytes + ashlar_front_bytes();
+    return kept > (size_t)ashlar_opt.cache_max || (kept != 0 && all > memory_limit());
+}
+
+uint64_t ashlar_account_too_old_ms(uint64_t now_ms)
+{
+    bool has_decay = ashlar_opt.decay_ms >= 0 && now_ms >= (uint64_t)ashlar_opt.decay_ms;
+    return has_decay ? now_ms - (uint64_t)ashlar_opt.decay_ms : 0;
+}

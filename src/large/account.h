@@ -1,0 +1,33 @@
+/*
+ * account.h - how much large memory is live, and how much may be kept
+ *
+ * Purpose     The arithmetic of the law of memory (P2): live + kept <= recent peak of live *
+ *             (1 + cache_slack) + 16 MiB, and kept <= cache_max.
+ * Invariants  live is the payload of the extents whose is_counted is set. What waits in a thread's
+ *             front is among them; it is subtracted where that matters. The recent peak is that of
+ *             the running window of one decay time and the one before it; of all time when nothing
+ *             is ever given back (decay_ms:-1).
+ * Locking     LARGE, held by the caller, for all calls named _locked.
+ * Layer       large/. Uses extent, front, conf. Used by mapcache, purge, large.
+ */
+#ifndef ASHLAR_LARGE_ACCOUNT_H
+#define ASHLAR_LARGE_ACCOUNT_H
+
+#include "large/extent.h"
+
+/* A block comes to life, and goes; the latter does nothing to one that was not counted. */
+void ashlar_account_count_locked(struct ashlar_extent *extent, uint64_t now_ms);
+void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms);
+
+/* A counted block has become longer, or shorter. */
+void ashlar_account_grow_locked(size_t more_bytes, uint64_t now_ms);
+void ashlar_account_shrink_locked(size_t less_bytes, uint64_t now_ms);
+
+/* True when the law asks for some of `dirty_bytes` kept, or of the threads' fronts, to go. */
+bool ashlar_account_is_too_much_locked(size_t dirty_bytes);
+
+/* What was freed up to then is too old at `now_ms`. Time starts at 1, so 0 means that nothing
+   is. */
+uint64_t ashlar_account_too_old_ms(uint64_t now_ms);
+
+#endif

@@ -1,0 +1,597 @@
+/*
+ * test_arena.c - slabs for thread caches, pages back to the kernel
+ */
+#include "unit/testing.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "conf/counters.h"
+#include "conf/options.h"
+#include "map/meta.h"
+#include "map/pagemap.h"
+#include "small/arena.h"
+#include "unit/fake_os.h"
+
+/* More than two leaves of the page map. */
+#define HOLE_BYTES (9 * ASHLAR_GIB)
+
+/* Classes whose slabs are of 1, 4 and 16 slices. */
+static const unsigned classes[] = {3, 50, 70};
+
+static struct ashlar_slab_owner owners[2];
+static struct ashlar_arena *arena;
+static uint64_t now_ms = 1000000; /* of ticks: never goes back, as arenas live on between cases */
+
+static int begin(void **state)
+{
+    (void)state;
+    fake_os_reset();
+    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
+        (void)ashlar_option_set((enum ashlar_option_id)id,
+                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    arena = ashlar_arena_at(0);
+    return 0;
+}
+
+static void expect_nothing_held(void)
+{
+    assert_int_equal(ashlar_count_read(slabs), 0);
+    assert_int_equal(ashlar_count_read(slab_bytes), 0);
+    assert_int_equal(ashlar_count_read(arena_dirty_bytes), 0);
+    assert_int_equal(ashlar_count_read(region_reserved_bytes), 0);
+}
+
+static int end(void **state)
+{
+    (void)state;
+    fake_os_obey();
+    (void)ashlar_arena_trim(arena);
+    expect_nothing_held();
+    return 0;
+}
+
+static struct ashlar_slab *get(unsigned class_id)
+{
+    return ashlar_arena_get(arena, class_id, &owners[0]);
+}
+
+static size_t len_of(const struct ashlar_slab *slab)
+{
+    return slab->nslices * ASHLAR_SLICE_BYTES;
+}
+
+static char *pop(struct ashlar_slab *slab)
+{
+    char *object = ashlar_slab_pop(slab);
+    if (object == NULL && ashlar_slab_carve(slab))
+        object = ashlar_slab_pop(slab);
+    return object;
+}
+
+/* A slab of the first class whose first pages were used. */
+static struct ashlar_slab *get_used(void)
+{
+    struct ashlar_slab *slab = get(classes[0]);
+    assert_non_null(slab);
+    char *object = pop(slab);
+    memset(object, 0xee, ashlar_slab_object_bytes(slab));
+    assert_int_equal(ashlar_slab_push(slab, object), 0);
+    return slab;
+}
+
+static bool is_mapped_to(const struct ashlar_slab *slab, const struct ashlar_span *span)
+{
+    for (size_t at = 0; at < len_of(slab); at += ASHLAR_GRANULE_BYTES)
+        if (ashlar_pagemap_find(slab->base + at) != span)
+            return false;
+    return true;
+}
+
+static void a_slab_is_its_owners_and_found_from_each_of_its_pages(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        struct ashlar_slab *slab = get(class_id);
+        assert_non_null(slab);
+        assert_int_equal(slab->class_id, class_id);
+        assert_int_equal(slab->span.kind, ASHLAR_SPAN_SLAB);
+        assert_int_equal(ashlar_span_owner(&slab->span), (uintptr_t)&owners[0]);
+        assert_true(ashlar_is_aligned(slab->base, ASHLAR_SLICE_BYTES));
+        assert_true(is_mapped_to(slab, &slab->span));
+        assert_int_equal(ashlar_count_read(slab_bytes), len_of(slab));
+        struct ashlar_slab was = *slab;
+        assert_true(ashlar_arena_put(slab));
+        assert_true(is_mapped_to(&was, NULL));
+    }
+}
+
+static void slabs_fill_one_chunk_before_the_next_is_mapped(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++) {
+        struct ashlar_slab *slabs[ASHLAR_CHUNK_SLICES];
+        size_t count = 0;
+        slabs[count++] = get(classes[i]);
+        struct ashlar_chunk *chunk = slabs[0]->chunk;
+        size_t held_bytes = ashlar_count_read(region_reserved_bytes);
+        while (count * slabs[0]->nslices < chunk->nslices) {
+            slabs[count] = get(classes[i]);
+            assert_ptr_equal(slabs[count++]->chunk, chunk);
+        }
+        assert_int_equal(ashlar_count_read(region_reserved_bytes), held_bytes);
+        struct ashlar_slab *beyond = get(classes[i]);
+        assert_ptr_not_equal(beyond->chunk, chunk);
+        assert_true(ashlar_arena_put(beyond));
+        while (count-- > 0)
+            assert_true(ashlar_arena_put(slabs[count]));
+        expect_nothing_held();
+    }
+}
+
+static void an_arena_is_the_same_whenever_it_is_asked_for(void **state)
+{
+    (void)state;
+    struct ashlar_arena *last = ashlar_arena_at(ASHLAR_ARENA_MAX - 1);
+    assert_int_equal(ashlar_arena_count(), ASHLAR_ARENA_MAX);
+    assert_ptr_equal(ashlar_arena_at(ASHLAR_ARENA_MAX - 1), last);
+    assert_ptr_equal(ashlar_arena_at(0), arena);
+    for (unsigned i = 0; i < ASHLAR_ARENA_MAX; i++) {
+        assert_true(ashlar_lock_take(&ashlar_arena_at(i)->lock));
+        assert_int_equal(ashlar_arena_at(i)->lock.rank, ASHLAR_RANK_ARENA);
+        ashlar_lock_release(&ashlar_arena_at(i)->lock);
+    }
+    struct ashlar_slab *slab = ashlar_arena_get(last, 0, &owners[0]);
+    assert_ptr_equal(slab->chunk->arena, last);
+    assert_true(ashlar_arena_put(slab));
+}
+
+struct attempt {
+    unsigned class_id;
+    struct ashlar_slab *got;
+};
+
+static bool try_to_get(void *context)
+{
+    struct attempt *attempt = context;
+    attempt->got = get(attempt->class_id);
+    return attempt->got != NULL;
+}
+
+static void check_and_put(void *context, bool has_succeeded)
+{
+    struct attempt *attempt = context;
+    if (has_succeeded) {
+        attempt->got->base[len_of(attempt->got) - 1] = 1;
+        assert_true(ashlar_arena_put(attempt->got));
+    }
+    expect_nothing_held();
+}
+
+static void a_get_that_fails_holds_nothing_whichever_call_failed(void **state)
+{
+    (void)state;
+    /* So that the page map has to grow. */
+    void *hole = mmap(NULL, HOLE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                      0);
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++) {
+        struct attempt attempt = {.class_id = classes[i]};
+        fake_os_fail_each(FAKE_OS_ONE_FAILS, try_to_get, check_and_put, &attempt);
+        unsigned ncalls = fake_os_fail_each(FAKE_OS_REST_FAILS, try_to_get, check_and_put,
+                                            &attempt);
+        assert_true(ncalls >= 1);
+    }
+    munmap(hole, HOLE_BYTES);
+}
+
+static void slabs_that_come_and_go_use_the_same_descriptors(void **state)
+{
+    (void)state;
+    assert_true(ashlar_arena_put(get(0)));
+    size_t meta_bytes = ashlar_count_read(meta_bytes);
+    for (int i = 0; i < 1500; i++) {
+        assert_true(ashlar_arena_put(get(0)));
+        fake_os_fail_from(0);
+        assert_null(get(0));
+        fake_os_obey();
+    }
+    assert_int_equal(ashlar_count_read(meta_bytes), meta_bytes);
+}
+
+static void a_chunk_the_kernel_would_not_unmap_serves_the_next_slab(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[0]);
+    size_t held_bytes = ashlar_count_read(region_reserved_bytes);
+    fake_os_fail(FAKE_OS_UNMAP, 0, 1, ENOMEM);
+    assert_true(ashlar_arena_put(slab));
+    assert_int_equal(ashlar_count_read(region_reserved_bytes), held_bytes);
+    slab = get(classes[0]);
+    assert_int_equal(ashlar_count_read(region_reserved_bytes), held_bytes);
+    assert_true(ashlar_arena_put(slab));
+}
+
+static void a_shut_lock_refuses_and_leaves_all_as_it_was(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[0]);
+    struct ashlar_slab *orphan = get(classes[1]);
+    char *one = pop(orphan);
+    ashlar_arena_abandon(orphan);
+    uint64_t refusals = ashlar_lock_refusals();
+    ashlar_lock_shut(&arena->lock);
+    assert_null(get(classes[0]));
+    assert_null(get(classes[1]));
+    assert_false(ashlar_arena_put(slab));
+    assert_int_equal(ashlar_arena_free_abandoned(orphan, one), ASHLAR_FREE_REFUSED);
+    assert_false(ashlar_arena_holds(slab->base));
+    assert_false(ashlar_arena_trim(arena));
+    ashlar_arena_tick(arena, now_ms += 10000);
+    ashlar_lock_reopen(&arena->lock, false);
+    assert_true(ashlar_lock_refusals() > refusals);
+    assert_true(is_mapped_to(slab, &slab->span));
+    assert_int_equal(ashlar_span_owner(&slab->span), (uintptr_t)&owners[0]);
+    assert_int_equal(ashlar_arena_free_abandoned(orphan, one), ASHLAR_FREE_DONE);
+    assert_true(ashlar_arena_put(slab));
+}
+
+static void the_lock_of_the_store_refuses_a_fresh_slab_only(void **state)
+{
+    (void)state;
+    struct ashlar_slab *orphan = get(classes[0]);
+    char *one = pop(orphan);
+    ashlar_arena_abandon(orphan);
+    ashlar_lock_shut(&ashlar_meta_lock);
+    assert_null(get(classes[1]));
+    assert_ptr_equal(get(classes[0]), orphan);
+    ashlar_lock_reopen(&ashlar_meta_lock, false);
+    ashlar_slab_push(orphan, one);
+    assert_true(ashlar_arena_put(orphan));
+}
+
+static void an_abandoned_slab_is_adopted_before_a_fresh_one_is_cut(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[0]);
+    char *one = pop(slab);
+    char *two = pop(slab);
+    memset(one, 0xaa, ashlar_slab_object_bytes(slab));
+    uint64_t adopted = ashlar_count_read(slabs_adopted);
+    ashlar_arena_abandon(slab);
+    assert_int_equal(ashlar_arena_free_abandoned(slab, two), ASHLAR_FREE_DONE);
+    struct ashlar_slab *other = get(classes[0] + 1);
+    assert_ptr_not_equal(other, slab);
+    assert_ptr_equal(ashlar_arena_get(arena, classes[0], &owners[1]), slab);
+    assert_int_equal(ashlar_count_read(slabs_adopted), adopted + 1);
+    assert_int_equal(ashlar_span_owner(&slab->span), (uintptr_t)&owners[1]);
+    assert_false(ashlar_slab_is_abandoned(slab));
+    assert_int_equal(slab->span.used, 1);
+    assert_int_equal((unsigned char)one[ashlar_slab_object_bytes(slab) - 1], 0xaa);
+    assert_int_equal(ashlar_arena_free_abandoned(slab, one), ASHLAR_FREE_RETRY);
+    assert_int_equal(slab->span.used, 1);
+    struct ashlar_slab *fresh = get(classes[0]);
+    assert_ptr_not_equal(fresh, slab);
+    assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_DONE);
+    assert_int_equal(ashlar_slab_collect(slab), 1);
+    assert_true(ashlar_arena_put(slab) && ashlar_arena_put(other) && ashlar_arena_put(fresh));
+}
+
+static void an_abandoned_slab_goes_with_its_last_object(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[0]);
+    char *one = pop(slab);
+    char *two = pop(slab);
+    char *three = pop(slab);
+    struct ashlar_slab was = *slab;
+    assert_int_equal(ashlar_slab_push_remote(slab, two), ASHLAR_REMOTE_DONE); /* not collected */
+    ashlar_arena_abandon(slab);
+    assert_int_equal(ashlar_arena_free_abandoned(slab, one), ASHLAR_FREE_DONE);
+    assert_true(is_mapped_to(&was, &slab->span));
+    assert_int_equal(ashlar_arena_free_abandoned(slab, three), ASHLAR_FREE_DONE);
+    assert_true(is_mapped_to(&was, NULL));
+    assert_int_equal(ashlar_count_read(slabs), 0);
+}
+
+static void a_slab_that_fell_empty_from_afar_is_not_kept_as_abandoned(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[0]);
+    char *one = pop(slab);
+    assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_DONE);
+    ashlar_arena_abandon(slab);
+    assert_int_equal(ashlar_count_read(slabs), 0);
+}
+
+/* Ticks every eighth of the decay time for so many eighths. */
+static void pass_eighths(unsigned count)
+{
+    for (; count > 0; count--)
+        ashlar_arena_tick(arena, now_ms += (uint64_t)ashlar_opt.decay_ms / 8);
+}
+
+static void idle_pages_stay_for_half_the_decay_time_at_least(void **state)
+{
+    (void)state;
+    assert_true(ashlar_arena_put(get_used()));
+    ashlar_arena_tick(arena, now_ms += 10 * (uint64_t)ashlar_opt.decay_ms);
+    size_t dirty_bytes = ashlar_count_read(arena_dirty_bytes);
+    assert_true(dirty_bytes > 0);
+    pass_eighths(3);
+    assert_int_equal(ashlar_count_read(arena_dirty_bytes), dirty_bytes);
+    pass_eighths(1);
+    expect_nothing_held();
+}
+
+static void idle_pages_are_gone_when_the_decay_time_is_over(void **state)
+{
+    (void)state;
+    ashlar_arena_tick(arena, now_ms += 10 * (uint64_t)ashlar_opt.decay_ms);
+    assert_true(ashlar_arena_put(get_used()));
+    pass_eighths(8);
+    expect_nothing_held();
+}
+
+static void decay_of_minus_one_keeps_pages_until_they_are_trimmed(void **state)
+{
+    (void)state;
+    (void)ashlar_option_set(ASHLAR_OPTION_decay_ms, -1);
+    assert_true(ashlar_arena_put(get_used()));
+    for (int i = 0; i < 5; i++)
+        ashlar_arena_tick(arena, now_ms += 100000000);
+    assert_true(ashlar_count_read(arena_dirty_bytes) > 0);
+    assert_true(ashlar_arena_trim(arena));
+    expect_nothing_held();
+    assert_false(ashlar_arena_trim(arena));
+}
+
+static void decay_of_zero_keeps_nothing(void **state)
+{
+    (void)state;
+    (void)ashlar_option_set(ASHLAR_OPTION_decay_ms, 0);
+    struct ashlar_slab *pin = get(classes[0]);
+    assert_true(ashlar_arena_put(get_used()));
+    assert_int_equal(ashlar_count_read(arena_dirty_bytes), 0);
+    assert_true(ashlar_arena_put(pin));
+}
+
+static void pages_the_kernel_would_not_take_are_tried_again(void **state)
+{
+    (void)state;
+    assert_true(ashlar_arena_put(get_used()));
+    size_t dirty_bytes = ashlar_count_read(arena_dirty_bytes);
+    fake_os_fail(FAKE_OS_PURGE, 0, 1, ENOMEM);
+    assert_false(ashlar_arena_trim(arena));
+    assert_int_equal(ashlar_count_read(arena_dirty_bytes), dirty_bytes);
+    assert_true(ashlar_arena_trim(arena));
+    expect_nothing_held();
+}
+
+static void purged_pages_of_a_slab_used_again_read_as_zero(void **state)
+{
+    (void)state;
+    struct ashlar_slab *pin = get(classes[2]); /* keeps the chunk */
+    struct ashlar_slab *slab = get_used();
+    assert_true(ashlar_arena_put(slab));
+    assert_true(ashlar_arena_trim(arena));
+    assert_true(ashlar_count_read(region_reserved_bytes) > 0);
+    slab = get(classes[0]);
+    assert_true(test_is_zero(slab->base, len_of(slab)));
+    assert_true(ashlar_arena_put(slab) && ashlar_arena_put(pin));
+}
+
+static void addresses_are_held_while_their_chunk_is(void **state)
+{
+    (void)state;
+    int local;
+    struct ashlar_slab *slab = get(classes[0]);
+    const char *chunk = slab->chunk->base;
+    size_t len = slab->chunk->nslices * ASHLAR_SLICE_BYTES;
+    assert_true(ashlar_arena_holds(slab->base));
+    assert_true(ashlar_arena_holds(chunk) && ashlar_arena_holds(chunk + len - 1));
+    assert_false(ashlar_arena_holds(chunk - 1) || ashlar_arena_holds(chunk + len));
+    assert_false(ashlar_arena_holds(&local) || ashlar_arena_holds(NULL));
+    assert_true(ashlar_arena_put(slab));
+    assert_false(ashlar_arena_holds(chunk));
+}
+
+#define SLABS_MOST 60
+
+struct visit {
+    const struct ashlar_slab *seen[SLABS_MOST];
+    size_t count;
+};
+
+static void note_slab(const struct ashlar_slab *slab, void *context)
+{
+    struct visit *visit = context;
+    assert_true(visit->count < SLABS_MOST);
+    visit->seen[visit->count++] = slab;
+}
+
+static void expect_visited_once(const struct visit *visit, const struct ashlar_slab *slab)
+{
+    unsigned times = 0;
+    for (size_t i = 0; i < visit->count; i++)
+        times += visit->seen[i] == slab;
+    assert_int_equal(times, 1);
+}
+
+static void a_visit_by_whoever_holds_the_lock_is_refused(void **state)
+{
+    (void)state;
+    struct visit visit = {.count = 0};
+    struct ashlar_slab *slab = get(0);
+    assert_true(ashlar_lock_take(&arena->lock));
+    assert_false(ashlar_arena_visit(arena, note_slab, &visit));
+    ashlar_lock_release(&arena->lock);
+    assert_int_equal(visit.count, 0);
+    assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+    assert_int_equal(visit.count, 1);
+    assert_true(ashlar_arena_put(slab));
+}
+
+/* A slab of the model: of an owner, or abandoned with one live object. */
+struct model_slab {
+    struct ashlar_slab *slab;
+    char *object; /* NULL: empty */
+    bool is_abandoned;
+};
+
+static void expect_marks(const struct model_slab *model, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct ashlar_slab *slab = model[i].slab;
+        assert_true(is_mapped_to(slab, &slab->span));
+        assert_int_equal(ashlar_slab_is_abandoned(slab), model[i].is_abandoned);
+        if (model[i].object != NULL)
+            assert_int_equal(*(uintptr_t *)(void *)(model[i].object + 8), (uintptr_t)slab);
+    }
+}
+
+static void random_use_agrees_with_a_list_of_slabs(void **state)
+{
+    (void)state;
+    struct model_slab model[SLABS_MOST];
+    size_t count = 0;
+    size_t bytes = 0;
+    uint64_t seed = 5;
+    for (int step = 0; step < 2500; step++) {
+        size_t choice = test_random_below(&seed, 10);
+        size_t at = count != 0 ? test_random_below(&seed, count) : 0;
+        struct model_slab *one = &model[at];
+        if (choice < 4 && count < SLABS_MOST) {
+            struct ashlar_slab *slab = get((unsigned)test_random_below(&seed, ASHLAR_CLASS_COUNT));
+            for (at = 0; at < count && model[at].slab != slab; at++) {
+            }
+            if (at == count) {
+                model[count++] = (struct model_slab){.slab = slab};
+                bytes += len_of(slab);
+            } else {
+                assert_true(model[at].is_abandoned);
+                model[at].is_abandoned = false;
+            }
+        } else if (choice < 6 && count != 0 && one->object == NULL) {
+            one->object = pop(one->slab);
+            *(uintptr_t *)(void *)(one->object + 8) = (uintptr_t)one->slab;
+        } else if (choice == 6 && count != 0 && one->object != NULL && !one->is_abandoned) {
+            ashlar_arena_abandon(one->slab);
+            one->is_abandoned = true;
+        } else if (choice < 9 && count != 0) {
+            size_t len = len_of(one->slab);
+            if (one->object == NULL) {
+                assert_true(ashlar_arena_put(one->slab));
+            } else if (one->is_abandoned) {
+                assert_int_equal(ashlar_arena_free_abandoned(one->slab, one->object),
+                                 ASHLAR_FREE_DONE);
+            } else {
+                ashlar_slab_push(one->slab, one->object);
+                one->object = NULL;
+                continue;
+            }
+            bytes -= len;
+            *one = model[--count];
+        } else {
+            ashlar_arena_tick(arena, now_ms += test_random_below(&seed, 300));
+        }
+        assert_int_equal(ashlar_count_read(slabs), count);
+        assert_int_equal(ashlar_count_read(slab_bytes), bytes);
+        if (step % 10 != 0)
+            continue;
+        expect_marks(model, count);
+        struct visit visit = {.count = 0};
+        assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+        assert_int_equal(visit.count, count);
+        for (size_t i = 0; i < count; i++)
+            expect_visited_once(&visit, model[i].slab);
+    }
+    while (count-- > 0) {
+        if (model[count].is_abandoned) {
+            assert_int_equal(
+                ashlar_arena_free_abandoned(model[count].slab, model[count].object),
+                ASHLAR_FREE_DONE);
+            continue;
+        }
+        if (model[count].object != NULL)
+            ashlar_slab_push(model[count].slab, model[count].object);
+        assert_true(ashlar_arena_put(model[count].slab));
+    }
+}
+
+#define THREADS 3
+#define ROUNDS 3000
+
+/* Frees an object as tcache does: the slab may be abandoned or somebody's. */
+static void free_anyhow(struct ashlar_slab *slab, char *object)
+{
+    while (ashlar_slab_push_remote(slab, object) == ASHLAR_REMOTE_ABANDONED)
+        if (ashlar_arena_free_abandoned(slab, object) == ASHLAR_FREE_DONE)
+            return;
+}
+
+/* Fetches a slab, leaves it with one live object, and frees that: another may have adopted it by
+   then. Whoever finds the slab empty puts it back. */
+static void *come_and_go(void *context)
+{
+    struct ashlar_slab_owner *owner = context;
+    for (int i = 0; i < ROUNDS; i++) {
+        struct ashlar_slab *slab = ashlar_arena_get(arena, classes[0], owner);
+        if (slab == NULL)
+            return context;
+        ashlar_slab_collect(slab);
+        char *object = pop(slab);
+        if (object == NULL)
+            return context;
+        memset(object, i, 16);
+        ashlar_arena_abandon(slab);
+        free_anyhow(slab, object);
+        if (i % 16 == 0)
+            (void)ashlar_arena_trim(arena);
+    }
+    return NULL;
+}
+
+static void slabs_are_neither_lost_nor_shared_when_threads_come_and_go(void **state)
+{
+    (void)state;
+    pthread_t threads[THREADS];
+    static struct ashlar_slab_owner own[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, &own[i]), 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *failure;
+        pthread_join(threads[i], &failure);
+        assert_null(failure);
+    }
+    assert_int_equal(ashlar_count_read(slabs), 0);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(a_slab_is_its_owners_and_found_from_each_of_its_pages),
+        CASE(slabs_fill_one_chunk_before_the_next_is_mapped),
+        CASE(a_get_that_fails_holds_nothing_whichever_call_failed),
+        CASE(slabs_that_come_and_go_use_the_same_descriptors),
+        CASE(a_chunk_the_kernel_would_not_unmap_serves_the_next_slab),
+        CASE(a_shut_lock_refuses_and_leaves_all_as_it_was),
+        CASE(the_lock_of_the_store_refuses_a_fresh_slab_only),
+        CASE(an_abandoned_slab_is_adopted_before_a_fresh_one_is_cut),
+        CASE(an_abandoned_slab_goes_with_its_last_object),
+        CASE(a_slab_that_fell_empty_from_afar_is_not_kept_as_abandoned),
+        CASE(idle_pages_stay_for_half_the_decay_time_at_least),
+        CASE(idle_pages_are_gone_when_the_decay_time_is_over),
+        CASE(decay_of_minus_one_keeps_pages_until_they_are_trimmed),
+        CASE(decay_of_zero_keeps_nothing),
+        CASE(pages_the_kernel_would_not_take_are_tried_again),
+        CASE(purged_pages_of_a_slab_used_again_read_as_zero),
+        CASE(addresses_are_held_while_their_chunk_is),
+        CASE(a_visit_by_whoever_holds_the_lock_is_refused),
+        CASE(random_use_agrees_with_a_list_of_slabs),
+        CASE(slabs_are_neither_lost_nor_shared_when_threads_come_and_go),
+        CASE(an_arena_is_the_same_whenever_it_is_asked_for),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -15,6 +15,7 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "front/emergency.h"
+#include "front/purger.h"
 #include "harden/junk.h"
 #include "harden/misuse.h"
 #include "large/large.h"
@@ -195,6 +196,7 @@ static void free_large(struct ashlar_span *span, void *ptr)
         ashlar_junk_fill_freed(ptr, ashlar_large_usable_size(span, ptr));
     switch (ashlar_large_free(span, ptr)) {
     case ASHLAR_LARGE_DONE:
+        ashlar_purger_wake();
         break;
     case ASHLAR_LARGE_NOT_A_BLOCK:
         accuse(ptr, ASHLAR_CRIME_INVALID_FREE);

@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "conf/counters.h"
 #include "conf/options.h"
+#include "front/purger.h"
 #include "harden/misuse.h"
 #include "map/meta.h"
 #include "os/os.h"
@@ -89,7 +90,9 @@ static void give_back(struct ashlar_slab *slab)
     if (!ashlar_arena_put(slab)) {
         ashlar_list_insert_after(link.prev, &slab->link);
         ashlar_list_insert_after(all.prev, &slab->all);
+        return;
     }
+    ashlar_purger_wake();
 }
 
 /* Decides on an available slab that has no object in use: one per class is kept until the next
@@ -356,8 +359,11 @@ static void exit_thread(void *value)
     cache->next = unused;
     unused = cache;
     cache_count--;
+    bool is_last = cache_count == 0;
     ashlar_lock_release(&ashlar_heaps_lock);
     ashlar_count_sub(heaps, 1);
+    if (is_last)
+        ashlar_purger_quit();
 }
 
 void ashlar_tcache_boot(void)
@@ -483,6 +489,8 @@ void ashlar_tcache_tick_if_due(void)
     struct ashlar_tcache *cache = ashlar_tcache_real;
     if (cache == NULL || cache == EXITED)
         return;
+    if (atomic_load_explicit(&has_exit_key, memory_order_relaxed))
+        ashlar_purger_start();
     uint64_t now_ms = ashlar_os_now_ms();
     if (now_ms >= cache->next_tick_ms)
         ashlar_tcache_tick(now_ms);

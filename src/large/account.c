@@ -38,7 +38,8 @@ static void note_peak(uint64_t now_ms)
 {
     uint64_t window_ms =
         ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms : DEFAULT_WINDOW_MS;
-    uint64_t age_ms = now_ms - peak.start_ms;
+    /* What comes from a thread's front brings the time when it was freed. */
+    uint64_t age_ms = now_ms > peak.start_ms ? now_ms - peak.start_ms : 0;
     if (age_ms < window_ms && live_bytes <= peak.now_bytes)
         return;
     size_t live = really_live_bytes();

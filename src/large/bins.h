@@ -29,7 +29,8 @@ unsigned ashlar_bins_of(size_t npages);
 void ashlar_bins_insert(struct ashlar_bins *bins, struct ashlar_extent *extent);
 void ashlar_bins_remove(struct ashlar_bins *bins, struct ashlar_extent *extent);
 
-/* An extent in which `len_bytes` of payload fit at a multiple of `align`; NULL: none. */
+/* An extent in which `len_bytes` of payload fit at a multiple of `align`; NULL: none found among
+   those looked at. */
 struct ashlar_extent *ashlar_bins_find(struct ashlar_bins *bins, size_t len_bytes, size_t align);
 
 /* A long extent in which whole multiples of `unit` lie, `unit` at least; NULL: none found. */

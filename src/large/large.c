@@ -67,14 +67,34 @@ struct request {
     struct ashlar_recycle_plan plan; /* pages to be moved in behind keep_bytes */
 };
 
-/* Looks among the freed extents; for fresh != NULL, takes that one in instead. LARGE held. */
-static struct ashlar_extent *find_locked(struct request *request, struct ashlar_extent *fresh)
+/*
+ * Looks among the freed extents: for pages that are long enough as they are; else for address space
+ * without pages, and for shorter runs of pages to be moved there. LARGE held.
+ */
+static struct ashlar_extent *find_kept_locked(struct request *request)
 {
     bool was_dirty = false;
+    struct ashlar_extent *extent = NULL;
+    if (request->want == ASHLAR_WANT_ANY)
+        extent = ashlar_mapcache_take_locked(request->len_bytes, request->align, ASHLAR_WANT_DIRTY,
+                                             &was_dirty);
+    if (extent != NULL) {
+        request->dirty_bytes = extent->len_bytes;
+        return extent;
+    }
+    ashlar_recycle_plan_locked(&request->plan, request->len_bytes, request->keep_bytes);
+    if (request->plan.count != 0)
+        request->align = ashlar_max_size(request->align, ashlar_recycle_align(&request->plan));
+    return ashlar_mapcache_take_locked(request->len_bytes, request->align, ASHLAR_WANT_CLEAN,
+                                       &was_dirty);
+}
+
+/* The same; for fresh != NULL, takes that one in instead. LARGE held. */
+static struct ashlar_extent *find_locked(struct request *request, struct ashlar_extent *fresh)
+{
     struct ashlar_extent *extent = fresh;
     if (fresh == NULL)
-        extent = ashlar_mapcache_take_locked(request->len_bytes, request->align, request->want,
-                                             &was_dirty);
+        extent = find_kept_locked(request);
     else if (!ashlar_mapcache_cut_fresh_locked(fresh, request->len_bytes, request->align))
         return NULL;
     if (extent == NULL)
@@ -82,10 +102,6 @@ static struct ashlar_extent *find_locked(struct request *request, struct ashlar_
     if (request->from != NULL)
         ashlar_account_uncount_locked(request->from, request->now_ms);
     ashlar_account_count_locked(extent, request->now_ms);
-    if (was_dirty)
-        request->dirty_bytes = extent->len_bytes;
-    else
-        ashlar_recycle_plan_locked(&request->plan, extent, request->keep_bytes);
     return extent;
 }
 
@@ -102,46 +118,52 @@ static bool find(struct request *request, struct ashlar_extent *fresh, struct as
     return true;
 }
 
-/* A LIVE extent with its fences up, not in the page map yet. */
-static struct ashlar_extent *take_extent(struct request *request)
+/* A LIVE extent of the request's length, with a plan for its pages; NULL: none to be had, or a fork
+   under way. */
+static struct ashlar_extent *find_extent(struct request *request)
 {
     struct ashlar_extent *extent;
+    if (!find(request, NULL, &extent))
+        return NULL;
+    if (extent != NULL) {
+        if (request->dirty_bytes != 0)
+            ashlar_count(cache_hits);
+        else
+            ashlar_count(cache_clean_hits);
+        return extent;
+    }
+    ashlar_count(cache_misses);
+    struct ashlar_extent *fresh = take_fresh(request->len_bytes, request->align);
+    if (fresh != NULL && !find(request, fresh, &extent)) {
+        ashlar_mapcache_put(fresh, ASHLAR_EXTENT_CLEAN, request->now_ms);
+        extent = NULL;
+    }
+    if (extent == NULL)
+        ashlar_recycle_cancel(&request->plan);
+    return extent;
+}
+
+/* The same with its fences up and its pages moved in, not in the page map yet. */
+static struct ashlar_extent *take_extent(struct request *request)
+{
     request->now_ms = ashlar_os_now_ms();
     /* Whole units can be moved under it later, and its own pages under others. */
     if (request->len_bytes >= ASHLAR_RECYCLE_UNIT_BYTES)
         request->align = ashlar_max_size(request->align, ASHLAR_RECYCLE_UNIT_BYTES);
-    if (!find(request, NULL, &extent))
-        return NULL;
-    if (extent == NULL) {
-        ashlar_count(cache_misses);
-        struct ashlar_extent *fresh = take_fresh(request->len_bytes, request->align);
-        if (fresh == NULL)
-            return NULL;
-        if (!find(request, fresh, &extent)) {
-            ashlar_mapcache_put(fresh, ASHLAR_EXTENT_CLEAN, request->now_ms);
-            return NULL;
-        }
-    } else if (request->dirty_bytes != 0) {
-        ashlar_count(cache_hits);
-    } else {
-        ashlar_count(cache_clean_hits);
-    }
+    struct ashlar_extent *extent = find_extent(request);
     if (extent == NULL)
         return NULL;
-    bool is_usable =
-        ashlar_guard_clear(extent->region, extent->base, ashlar_extent_guard(extent)) &&
-        ashlar_pagemap_prepare(extent->base, 1);
-    if (is_usable) {
-        size_t moved_bytes = ashlar_recycle_run(&request->plan, extent, request->keep_bytes);
-        if (moved_bytes != 0)
-            request->dirty_bytes = request->keep_bytes + moved_bytes;
-    } else {
+    if (!ashlar_guard_clear(extent->region, extent->base, ashlar_extent_guard(extent)) ||
+        !ashlar_pagemap_prepare(extent->base, 1)) {
         ashlar_recycle_cancel(&request->plan);
         ashlar_mapcache_put(extent,
                             request->dirty_bytes != 0 ? ASHLAR_EXTENT_DIRTY : ASHLAR_EXTENT_CLEAN,
                             request->now_ms);
         return NULL;
     }
+    size_t moved_bytes = ashlar_recycle_run(&request->plan, extent, request->keep_bytes);
+    if (moved_bytes != 0)
+        request->dirty_bytes = request->keep_bytes + moved_bytes;
     fence(extent);
     return extent;
 }
@@ -285,24 +307,36 @@ static bool grow_in_place(struct ashlar_extent *extent, size_t len_bytes)
     return true;
 }
 
-/* Moves the pages of a block under another extent; false: the kernel would not. */
-static bool move_pages(struct ashlar_extent *from, struct ashlar_extent *to)
+/* Moves the pages of a block under another extent; how many bytes, from the first on. Fewer than
+   all: the kernel would not. */
+static size_t move_pages(struct ashlar_extent *from, struct ashlar_extent *to)
 {
     if (!ashlar_os_facts.has_move_keep || !ashlar_guard_spend_mappings(MAPPINGS_PER_MOVE))
-        return false;
-    if (ashlar_os_move(from->base, to->base, from->len_bytes) != 0) {
+        return 0;
+    size_t moved_bytes = ashlar_recycle_move(from->base, to->base, from->len_bytes);
+    if (moved_bytes == 0) {
         ashlar_guard_return_mappings(MAPPINGS_PER_MOVE);
-        return false;
+        return 0;
     }
     to->is_patched = true;
     to->mappings_spent += MAPPINGS_PER_MOVE;
     /* What is left behind is empty, but a mapping of its own until a fresh one joins it. */
-    from->is_patched = ashlar_os_map_over(from->base, from->len_bytes) != 0;
+    from->is_patched = moved_bytes != from->len_bytes ||
+                       ashlar_os_map_over(from->base, from->len_bytes) != 0;
     if (!from->is_patched) {
         ashlar_guard_return_mappings(from->mappings_spent);
         from->mappings_spent = 0;
     }
-    return true;
+    return moved_bytes;
+}
+
+/* Where a block is to go whose pages are moved: whole page tables, if it holds any. */
+static size_t align_for_move(const struct ashlar_extent *from)
+{
+    size_t table = ashlar_os_facts.table_bytes;
+    return from->len_bytes >= table && ashlar_is_aligned(from->base, table)
+               ? table
+               : ashlar_os_facts.page_bytes;
 }
 
 /* Counts a block that was to be moved and stays; a fork under way leaves it out of the account. */
@@ -329,7 +363,7 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
         return NULL; /* a fork is under way */
     struct request request = {
         .len_bytes = len,
-        .align = ashlar_os_facts.page_bytes,
+        .align = align_for_move(extent),
         .want = ASHLAR_WANT_CLEAN,
         .from = extent,
         .keep_bytes = ashlar_align_up(extent->len_bytes, ASHLAR_RECYCLE_UNIT_BYTES),
@@ -339,11 +373,13 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
         count_again(extent, request.now_ms);
         return NULL;
     }
-    bool is_moved = move_pages(extent, moved);
+    size_t moved_bytes = move_pages(extent, moved);
+    bool is_moved = moved_bytes == extent->len_bytes;
     if (is_moved) {
         ashlar_count(realloc_moved);
     } else {
-        memcpy(moved->base, ptr, extent->len_bytes);
+        memcpy(moved->base + moved_bytes, extent->base + moved_bytes,
+               extent->len_bytes - moved_bytes);
         ashlar_count(realloc_copied);
     }
     publish(moved);

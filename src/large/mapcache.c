@@ -119,9 +119,9 @@ struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align
                                                   enum ashlar_mapcache_want want, bool *was_dirty)
 {
     struct ashlar_extent *extent = NULL;
-    if (want == ASHLAR_WANT_ANY)
+    if (want != ASHLAR_WANT_CLEAN)
         extent = find_dirty(len_bytes, align);
-    if (extent == NULL)
+    if (extent == NULL && want != ASHLAR_WANT_DIRTY)
         extent = ashlar_bins_find(&clean_bins, len_bytes, align);
     if (extent == NULL)
         return NULL;

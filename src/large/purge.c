@@ -42,8 +42,9 @@ static size_t empty_ranges(struct ashlar_extent **extents, const struct ashlar_o
         size_t now_done;
         int error = ashlar_os_purge_many(ranges + done, count - done, &now_done);
         done += now_done;
-        if (error != 0 && (error != EINVAL || !renew(extents[done++])))
+        if (error != 0 && (error != EINVAL || !renew(extents[done])))
             break;
+        done += error != 0 ? 1 : 0;
     }
     return done;
 }
@@ -140,7 +141,8 @@ bool ashlar_purge_all(void)
     uint64_t purged = ashlar_count_read(purge_bytes);
     uint64_t reserved = ashlar_count_read(region_reserved_bytes);
     (void)flush_fronts(UINT64_MAX);
-    while (purge_some(ASHLAR_VICTIMS_ALL, 0))
+    uint64_t now_ms = ashlar_os_now_ms();
+    while (purge_some(ASHLAR_VICTIMS_ALL, now_ms))
         continue;
     return ashlar_count_read(purge_bytes) != purged ||
            ashlar_count_read(region_reserved_bytes) != reserved;

@@ -15,11 +15,14 @@
 #ifndef ASHLAR_OS_OS_H
 #define ASHLAR_OS_OS_H
 
+#include <stdatomic.h>
+
 #include "base/base.h"
 
 /* What this kernel and machine offer; constant after ashlar_os_boot. */
 struct ashlar_os_facts {
     size_t page_bytes;           /* base page */
+    size_t table_bytes;          /* what one page table of the lowest level maps, and a huge page */
     bool has_guard_markers;      /* MADV_GUARD_INSTALL is known (Linux 6.13) */
     bool has_move_keep;          /* mremap(MREMAP_DONTUNMAP) is known (Linux 5.7) */
     bool has_purge_batch;        /* process_madvise on oneself purges (Linux 6.13 or so) */
@@ -81,7 +84,8 @@ int ashlar_os_guard_remove(void *addr, size_t len_bytes);
 /*
  * Moves the pages of [from, from + len_bytes) to `to`, over what was there. The source stays
  * mapped, empty, with the same access, and becomes a mapping of its own until a fresh mapping is
- * laid over it. ENOMEM, EINVAL, EFAULT: nothing has moved; copy instead.
+ * laid over it. Cheapest by far when both are multiples of table_bytes and so is the length: whole
+ * page tables are moved then. ENOMEM, EINVAL, EFAULT: nothing has moved; copy instead.
  */
 int ashlar_os_move(void *from, void *to, size_t len_bytes);
 
@@ -109,5 +113,17 @@ size_t ashlar_os_address_limit(void);
 
 /* Gives up the CPU for a moment. */
 void ashlar_os_yield(void);
+
+/* Sleeps while *word is `seen`, until woken or for `ms` (-1: without end). It may also return for
+   no reason. wake: wakes one who sleeps on `word`. */
+void ashlar_os_wait(_Atomic uint32_t *word, uint32_t seen, int ms);
+void ashlar_os_wake(_Atomic uint32_t *word);
+
+/* True when the process has, or had, more than one thread. One load. */
+bool ashlar_os_has_threads(void);
+
+/* Runs `body` in a detached thread with all signals blocked. The C library allocates for it, so no
+   lock may be held. EAGAIN: no thread to be had. */
+int ashlar_os_start_thread(void (*body)(void));
 
 #endif

@@ -10,12 +10,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -43,7 +48,10 @@
 
 #define PURGE_BATCH_MAX 64
 
-struct ashlar_os_facts ashlar_os_facts = {.page_bytes = 4096};
+/* Of our own thread. It may be the last one and then runs what atexit has registered. */
+#define THREAD_STACK_BYTES (256 * ASHLAR_KIB)
+
+struct ashlar_os_facts ashlar_os_facts = {.page_bytes = 4096, .table_bytes = 2 * ASHLAR_MIB};
 
 /* The errno value of a libc call that gave `result`, with errno put back as it was. */
 static int settle(int result, int saved_errno)
@@ -344,6 +352,54 @@ void ashlar_os_yield(void)
     sched_yield();
 }
 
+void ashlar_os_wait(_Atomic uint32_t *word, uint32_t seen, int ms)
+{
+    struct timespec limit = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, ms < 0 ? NULL : &limit, NULL, 0);
+    errno = saved;
+}
+
+void ashlar_os_wake(_Atomic uint32_t *word)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = saved;
+}
+
+bool ashlar_os_has_threads(void)
+{
+    return !__libc_single_threaded;
+}
+
+static void *start_body(void *body)
+{
+    (void)prctl(PR_SET_NAME, "ashlar-purge");
+    ((void (*)(void))(uintptr_t)body)();
+    return NULL;
+}
+
+int ashlar_os_start_thread(void (*body)(void))
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigset_t all;
+    sigset_t before;
+    int saved = errno;
+    sigfillset(&all);
+    int error = pthread_attr_init(&attr);
+    if (error != 0)
+        return error;
+    (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    (void)pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited */
+    error = pthread_create(&thread, &attr, start_body, (void *)(uintptr_t)body);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    errno = saved;
+    return error;
+}
+
 size_t ashlar_os_huge_page_bytes(void)
 {
     return (size_t)read_number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", 0);
@@ -369,6 +425,7 @@ void ashlar_os_boot(void)
     struct ashlar_os_facts *facts = &ashlar_os_facts;
     size_t page = (size_t)getauxval(AT_PAGESZ);
     facts->page_bytes = page != 0 ? page : 4096;
+    facts->table_bytes = facts->page_bytes / sizeof(uint64_t) * facts->page_bytes;
     facts->has_guard_markers = knows_advice(MADV_GUARD_INSTALL);
     facts->has_move_keep = true;
     /* Purging by process_madvise came with PIDFD_SELF, so a call for nothing tells. */

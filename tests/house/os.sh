@@ -13,7 +13,7 @@ my @calls = qw(mmap mmap64 munmap mremap mprotect madvise posix_madvise process_
     mlock mlock2 mlockall munlock munlockall msync brk sbrk prctl arch_prctl membarrier rseq
     getrandom getentropy sysconf getpagesize get_nprocs getauxval getrlimit setrlimit prlimit
     open open64 openat read pread readv close ioctl fcntl memfd_create
-    clock_gettime gettimeofday time nanosleep usleep
+    clock_gettime gettimeofday time nanosleep usleep pthread_create
     sched_getaffinity sched_getcpu getcpu sched_yield sched_setaffinity
     getenv secure_getenv syscall vsyscall);
 my $names = join("|", @calls);

@@ -33,11 +33,15 @@ size_t fake_os_huge_page_bytes;
 size_t fake_os_address_limit;
 unsigned fake_os_cpu_count;
 bool fake_os_is_privileged;
+bool fake_os_has_threads;
+void (*fake_os_thread_body)(void);
+void (*fake_os_sleeper)(int ms);
 size_t fake_os_commit_pretended_above = SIZE_MAX;
 
 static _Atomic unsigned counts[FAKE_OS_CALLS];
 static _Atomic unsigned count_all;
 static _Atomic unsigned count_purge_many;
+static _Atomic unsigned wakes;
 static _Atomic size_t mapped_bytes;
 static _Atomic uint64_t clock_ms = CLOCK_START_MS;
 
@@ -77,6 +81,10 @@ void fake_os_reset(void)
     fake_os_address_limit = SIZE_MAX;
     fake_os_cpu_count = 2;
     fake_os_is_privileged = false;
+    fake_os_has_threads = false;
+    fake_os_thread_body = NULL;
+    fake_os_sleeper = NULL;
+    wakes = 0;
     fake_os_commit_pretended_above = SIZE_MAX;
     ashlar_os_boot();
 }
@@ -399,10 +407,43 @@ void ashlar_os_yield(void)
     sched_yield();
 }
 
+void ashlar_os_wait(_Atomic uint32_t *word, uint32_t seen, int ms)
+{
+    if (atomic_load(word) != seen)
+        return;
+    if (fake_os_sleeper != NULL)
+        fake_os_sleeper(ms);
+    fake_os_pass_time(ms > 0 ? (uint64_t)ms : 1);
+}
+
+void ashlar_os_wake(_Atomic uint32_t *word)
+{
+    (void)word;
+    wakes++;
+}
+
+unsigned fake_os_count_wakes(void)
+{
+    return wakes;
+}
+
+bool ashlar_os_has_threads(void)
+{
+    return fake_os_has_threads;
+}
+
+int ashlar_os_start_thread(void (*body)(void))
+{
+    fake_os_thread_body = body;
+    return 0;
+}
+
 void ashlar_os_boot(void)
 {
     int saved = errno;
     ashlar_os_facts.page_bytes = (size_t)getauxval(AT_PAGESZ);
+    ashlar_os_facts.table_bytes =
+        ashlar_os_facts.page_bytes / sizeof(uint64_t) * ashlar_os_facts.page_bytes;
     ashlar_os_facts.has_guard_markers = madvise(NULL, 0, MADV_GUARD_INSTALL) == 0;
     ashlar_os_facts.has_move_keep = true;
     ashlar_os_facts.has_purge_batch = false;

@@ -68,6 +68,13 @@ extern size_t fake_os_address_limit;
 extern unsigned fake_os_cpu_count;
 extern bool fake_os_is_privileged;
 
+/* Whether the process seems to have threads, and the body of the thread last started: it does not
+   run by itself. Who would sleep calls the sleeper, if there is one, and moves the clock. */
+extern bool fake_os_has_threads;
+extern void (*fake_os_thread_body)(void);
+extern void (*fake_os_sleeper)(int ms);
+unsigned fake_os_count_wakes(void);
+
 /* Commits above this length succeed without being made: for blocks bigger than the machine. */
 extern size_t fake_os_commit_pretended_above;
 

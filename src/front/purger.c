@@ -1,0 +1,127 @@
+/*
+ * purger.c - a thread that gives memory back when the program is idle
+ *
+ * Purpose     See purger.h.
+ * Invariants  Whoever changes the state from NONE to AWAKE starts the thread; only the thread makes
+ *             it ASLEEP, or NONE again.
+ * Locking     The state, which the thread also sleeps on, is all that is shared.
+ * Layer       front/.
+ */
+#include "front/purger.h"
+
+#include "conf/counters.h"
+#include "conf/options.h"
+#include "large/large.h"
+#include "os/os.h"
+#include "small/arena.h"
+
+/* Looks at the clock in one decay time, and the longest pause between two: memory is back within
+   the decay time and a second. */
+#define LOOKS_PER_DECAY 4
+#define MAX_PAUSE_MS 500
+
+/* Looks that find nothing kept before the thread goes to sleep. */
+#define IDLE_LOOKS 4
+
+/* Memory in the hands of a program, used or not, that is worth a thread to purge_thread:auto. */
+#define AUTO_BYTES (8 * ASHLAR_MIB)
+
+_Atomic uint32_t ashlar_purger_state;
+
+static bool change_state(uint32_t from, uint32_t to)
+{
+    return atomic_compare_exchange_strong(&ashlar_purger_state, &from, to);
+}
+
+static size_t kept_bytes(void)
+{
+    return ashlar_large_usage().kept_bytes + ashlar_count_read(arena_dirty_bytes);
+}
+
+static void pause_awhile(uint32_t state)
+{
+    uint64_t part_ms = (uint64_t)ashlar_opt.decay_ms / LOOKS_PER_DECAY;
+    uint64_t ms = part_ms < 1 ? 1 : part_ms < MAX_PAUSE_MS ? part_ms : MAX_PAUSE_MS;
+    ashlar_os_wait(&ashlar_purger_state, state, (int)ms);
+}
+
+static void look(void)
+{
+    uint64_t now_ms = ashlar_os_now_ms();
+    ashlar_large_tick(now_ms);
+    for (unsigned i = 0; i < ashlar_arena_count(); i++)
+        ashlar_arena_tick(ashlar_arena_at(i), now_ms);
+}
+
+/* Until a free says that there is something to do. */
+static void sleep_soundly(void)
+{
+    if (!change_state(ASHLAR_PURGER_AWAKE, ASHLAR_PURGER_ASLEEP))
+        return;
+    /* What was freed by those who had not seen that yet is seen after a pause. */
+    pause_awhile(ASHLAR_PURGER_ASLEEP);
+    if (kept_bytes() != 0)
+        (void)change_state(ASHLAR_PURGER_ASLEEP, ASHLAR_PURGER_AWAKE);
+    while (atomic_load(&ashlar_purger_state) == ASHLAR_PURGER_ASLEEP)
+        ashlar_os_wait(&ashlar_purger_state, ASHLAR_PURGER_ASLEEP, -1);
+}
+
+static void run(void)
+{
+    int idle_looks = 0;
+    while (atomic_load(&ashlar_purger_state) != ASHLAR_PURGER_QUITS) {
+        pause_awhile(ASHLAR_PURGER_AWAKE);
+        look();
+        idle_looks = kept_bytes() != 0 ? 0 : idle_looks + 1;
+        if (idle_looks == IDLE_LOOKS) {
+            sleep_soundly();
+            idle_looks = 0;
+        }
+    }
+    atomic_store(&ashlar_purger_state, ASHLAR_PURGER_NONE);
+}
+
+/*
+ * auto: only in a program that has threads already. A second thread in a program written for one
+ * changes what unshare(2) and setns(2) allow and what stdio's locks cost (doc/decisions/0010).
+ */
+static bool is_worth_it(void)
+{
+    return ashlar_opt.purge_thread == ASHLAR_PURGE_THREAD_ON ||
+           (ashlar_os_has_threads() && ashlar_count_read(region_committed_bytes) > AUTO_BYTES);
+}
+
+void ashlar_purger_start(void)
+{
+    if (atomic_load_explicit(&ashlar_purger_state, memory_order_relaxed) != ASHLAR_PURGER_NONE)
+        return;
+    if (ashlar_opt.purge_thread == ASHLAR_PURGE_THREAD_OFF || ashlar_opt.decay_ms <= 0) {
+        (void)change_state(ASHLAR_PURGER_NONE, ASHLAR_PURGER_UNWANTED);
+        return;
+    }
+    if (!is_worth_it() || !change_state(ASHLAR_PURGER_NONE, ASHLAR_PURGER_AWAKE))
+        return;
+    if (ashlar_os_start_thread(run) == 0)
+        ashlar_count(purge_threads);
+    else
+        (void)change_state(ASHLAR_PURGER_AWAKE, ASHLAR_PURGER_UNWANTED);
+}
+
+void ashlar_purger_wake_slow(void)
+{
+    if (change_state(ASHLAR_PURGER_ASLEEP, ASHLAR_PURGER_AWAKE))
+        ashlar_os_wake(&ashlar_purger_state);
+}
+
+void ashlar_purger_quit(void)
+{
+    if (change_state(ASHLAR_PURGER_AWAKE, ASHLAR_PURGER_QUITS) ||
+        change_state(ASHLAR_PURGER_ASLEEP, ASHLAR_PURGER_QUITS))
+        ashlar_os_wake(&ashlar_purger_state);
+}
+
+void ashlar_purger_fork_child(void)
+{
+    if (atomic_load(&ashlar_purger_state) != ASHLAR_PURGER_UNWANTED)
+        atomic_store(&ashlar_purger_state, ASHLAR_PURGER_NONE);
+}

@@ -1,0 +1,458 @@
+/*
+ * test_recycle.c - pages of freed blocks moved under new ones
+ *
+ * Purpose     Every page of a block is marked with the block's tag and its place in its unit, so
+ *             that pages that went astray, or a unit moved in pieces, show.
+ */
+#include "unit/testing.h"
+
+#include "conf/counters.h"
+#include "conf/options.h"
+#include "large/guard.h"
+#include "large/mapcache.h"
+#include "large/purge.h"
+#include "large/recycle.h"
+#include "map/meta.h"
+#include "unit/fake_os.h"
+#include "unit/large_checks.h"
+
+#define PAGE (ashlar_os_facts.page_bytes)
+#define UNIT ASHLAR_RECYCLE_UNIT_BYTES
+#define BLOCKS 64
+
+static struct ashlar_extent *blocks[BLOCKS];
+static size_t block_count;
+
+static int begin(void **state)
+{
+    (void)state;
+    fake_os_reset();
+    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
+        (void)ashlar_option_set((enum ashlar_option_id)id,
+                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    block_count = 0;
+    return 0;
+}
+
+static void lock(void)
+{
+    assert_true(ashlar_mapcache_lock());
+}
+
+static void put(struct ashlar_extent *extent, enum ashlar_extent_state state)
+{
+    ashlar_mapcache_put(extent, state, ashlar_os_now_ms());
+}
+
+static int end(void **state)
+{
+    (void)state;
+    fake_os_obey();
+    while (block_count > 0)
+        put(blocks[--block_count], ASHLAR_EXTENT_DIRTY);
+    (void)ashlar_purge_all();
+    large_check_nothing_held();
+    return 0;
+}
+
+/* A live block of fresh pages that begins with a unit. */
+static struct ashlar_extent *make(size_t len_bytes)
+{
+    size_t taken_bytes;
+    struct ashlar_extent *extent = ashlar_extent_new();
+    assert_non_null(extent);
+    extent->base = ashlar_region_take(len_bytes + PAGE, UNIT, &extent->region, &taken_bytes);
+    assert_non_null(extent->base);
+    extent->len_bytes = taken_bytes - PAGE;
+    lock();
+    assert_true(ashlar_mapcache_cut_fresh_locked(extent, len_bytes, UNIT));
+    ashlar_mapcache_unlock();
+    return extent;
+}
+
+/* The same, put back at the end of the case. */
+static struct ashlar_extent *hold(size_t len_bytes)
+{
+    assert_true(block_count < BLOCKS);
+    return blocks[block_count++] = make(len_bytes);
+}
+
+static uint64_t mark_of(uint64_t tag, size_t offset)
+{
+    return tag << 32 | offset % UNIT;
+}
+
+static void mark(const struct ashlar_extent *extent, uint64_t tag)
+{
+    for (size_t at = 0; at < extent->len_bytes; at += PAGE)
+        *(uint64_t *)(void *)(extent->base + at) = mark_of(tag, at);
+}
+
+/* The tag of a unit all of whose pages are where they were in it; 0: it reads as zero. */
+static uint64_t tag_of(const char *unit)
+{
+    uint64_t first = *(const uint64_t *)(const void *)unit;
+    if (first == 0) {
+        assert_true(test_is_zero(unit, UNIT));
+        return 0;
+    }
+    for (size_t at = 0; at < UNIT; at += PAGE)
+        assert_int_equal(*(const uint64_t *)(const void *)(unit + at), mark_of(first >> 32, at));
+    return first >> 32;
+}
+
+/* Keeps a marked block of `units` units, a live page behind it. Where its guard would stand are
+   contents of an earlier, longer one. */
+static struct ashlar_extent *keep(size_t units, uint64_t tag)
+{
+    struct ashlar_extent *extent = make(units * UNIT);
+    mark(extent, tag);
+    memset(ashlar_extent_guard(extent), 1, PAGE);
+    (void)hold(PAGE);
+    put(extent, ASHLAR_EXTENT_DIRTY);
+    return extent;
+}
+
+static struct ashlar_recycle_plan plan_for(const struct ashlar_extent *extent, size_t offset_bytes)
+{
+    struct ashlar_recycle_plan plan;
+    lock();
+    ashlar_recycle_plan_locked(&plan, extent->len_bytes, offset_bytes);
+    ashlar_mapcache_unlock();
+    return plan;
+}
+
+static size_t recycle(struct ashlar_extent *extent, size_t offset_bytes)
+{
+    struct ashlar_recycle_plan plan = plan_for(extent, offset_bytes);
+    return ashlar_recycle_run(&plan, extent, offset_bytes);
+}
+
+static size_t kept_bytes(void)
+{
+    return ashlar_count_read(cache_kept_bytes);
+}
+
+static void kept_pages_come_under_the_new_block_with_their_contents(void **state)
+{
+    (void)state;
+    char *old_base = keep(4, 7)->base;
+    struct ashlar_extent *block = hold(4 * UNIT);
+    uint64_t moved = ashlar_count_read(recycle_bytes);
+    assert_int_equal(recycle(block, 0), 4 * UNIT);
+    for (size_t at = 0; at < 4 * UNIT; at += UNIT)
+        assert_int_equal(tag_of(block->base + at), 7);
+    assert_int_equal(ashlar_count_read(recycle_bytes), moved + 4 * UNIT);
+    assert_true(block->is_patched);
+    /* What they have left is zero pages, up to the end. */
+    assert_int_equal(kept_bytes(), 0);
+    assert_true(test_is_zero(old_base, 4 * UNIT + PAGE));
+    old_base[0] = 1;
+}
+
+static void nothing_is_planned_where_nothing_can_be_moved(void **state)
+{
+    (void)state;
+    struct ashlar_extent *block = hold(4 * UNIT);
+    struct ashlar_extent *short_block = hold(UNIT - PAGE);
+    assert_int_equal(plan_for(block, 0).count, 0); /* nothing is kept */
+    struct ashlar_extent *too_short = make(UNIT - PAGE);
+    (void)hold(PAGE);
+    put(too_short, ASHLAR_EXTENT_DIRTY);
+    assert_int_equal(plan_for(block, 0).count, 0);
+    (void)keep(2, 7);
+    assert_int_equal(plan_for(short_block, 0).count, 0);
+    assert_int_equal(plan_for(block, PAGE).count, 0);
+    assert_int_equal(plan_for(block, 4 * UNIT).count, 0);
+    assert_int_equal(plan_for(block, 5 * UNIT).count, 0);
+    (void)ashlar_option_set(ASHLAR_OPTION_recycle, ASHLAR_RECYCLE_OFF);
+    assert_int_equal(plan_for(block, 0).count, 0);
+    (void)ashlar_option_set(ASHLAR_OPTION_recycle, ASHLAR_RECYCLE_ON);
+    ashlar_os_facts.has_move_keep = false;
+    assert_int_equal(plan_for(block, 0).count, 0);
+    ashlar_os_facts.has_move_keep = true;
+    assert_int_equal(recycle(block, 0), 2 * UNIT);
+}
+
+static void only_whole_units_move_and_no_more_than_fit(void **state)
+{
+    (void)state;
+    char *old_base = keep(3, 7)->base;
+    struct ashlar_extent *block = hold(2 * UNIT + 5 * PAGE);
+    assert_int_equal(recycle(block, 0), 2 * UNIT);
+    assert_true(test_is_zero(block->base + 2 * UNIT, 5 * PAGE));
+    assert_true(test_is_zero(old_base, 2 * UNIT));
+    assert_int_equal(tag_of(old_base + 2 * UNIT), 7); /* what lay behind the run */
+    assert_int_equal(kept_bytes(), UNIT);
+}
+
+static void what_lies_in_front_of_the_offset_is_not_touched(void **state)
+{
+    (void)state;
+    (void)keep(4, 7);
+    struct ashlar_extent *block = hold(4 * UNIT);
+    mark(block, 5);
+    assert_int_equal(recycle(block, UNIT), 3 * UNIT);
+    for (size_t at = 0; at < 4 * UNIT; at += UNIT)
+        assert_int_equal(tag_of(block->base + at), at == 0 ? 5 : 7);
+}
+
+static void many_short_runs_are_moved_one_behind_the_other(void **state)
+{
+    (void)state;
+    bool is_seen[ASHLAR_RECYCLE_RUNS + 4] = {false};
+    for (size_t i = 0; i < ASHLAR_RECYCLE_RUNS + 3; i++)
+        (void)keep(1, i + 1);
+    struct ashlar_extent *block = hold((ASHLAR_RECYCLE_RUNS + 2) * UNIT);
+    assert_int_equal(recycle(block, 0), ASHLAR_RECYCLE_RUNS * UNIT);
+    for (size_t i = 0; i < ASHLAR_RECYCLE_RUNS; i++) {
+        uint64_t tag = tag_of(block->base + i * UNIT);
+        assert_in_range(tag, 1, ASHLAR_RECYCLE_RUNS + 3);
+        assert_false(is_seen[tag]);
+        is_seen[tag] = true;
+    }
+    assert_int_equal(tag_of(block->base + ASHLAR_RECYCLE_RUNS * UNIT), 0);
+    assert_int_equal(kept_bytes(), 3 * UNIT);
+}
+
+/* A move carries guards along. */
+static void stale_guards_in_a_run_are_not_moved_with_it(void **state)
+{
+    (void)state;
+    for (int mode = ASHLAR_GUARD_AUTO; mode <= ASHLAR_GUARD_MPROTECT; mode += 2) {
+        (void)ashlar_option_set(ASHLAR_OPTION_guard, mode);
+        struct ashlar_extent *old = keep(2, 7);
+        ashlar_guard_set(old->region, old->base + UNIT - PAGE);
+        struct ashlar_extent *block = hold(2 * UNIT);
+        char *old_base = old->base;
+        assert_int_equal(recycle(block, 0), 2 * UNIT);
+        assert_true(test_is_readable(block->base + UNIT - PAGE));
+        assert_int_equal(tag_of(block->base + UNIT), 7);
+        assert_true(test_is_readable(old_base + UNIT - PAGE));
+    }
+}
+
+static void with_the_budget_spent_nothing_moves(void **state)
+{
+    (void)state;
+    size_t budget = fake_os_max_map_count / 2 - 1;
+    struct ashlar_extent *old = keep(2, 7);
+    struct ashlar_extent *block = hold(2 * UNIT);
+    assert_true(ashlar_guard_spend_mappings(budget));
+    assert_int_equal(recycle(block, 0), 0);
+    assert_int_equal(fake_os_count(FAKE_OS_MOVE), 0);
+    assert_int_equal(ashlar_count_read(guard_mappings), budget);
+    ashlar_guard_return_mappings(budget);
+    assert_int_equal(kept_bytes(), 2 * UNIT);
+    assert_int_equal(tag_of(old->base), 7);
+    assert_int_equal(tag_of(block->base), 0);
+}
+
+static void when_one_move_fails_the_rest_stays_kept(void **state)
+{
+    (void)state;
+    for (uint64_t i = 0; i < 4; i++)
+        (void)keep(1, i + 1);
+    struct ashlar_extent *block = hold(4 * UNIT);
+    fake_os_fail(FAKE_OS_MOVE, 1, 1, EINVAL);
+    assert_int_equal(recycle(block, 0), UNIT);
+    assert_int_equal(fake_os_count(FAKE_OS_MOVE), 2);
+    assert_true(tag_of(block->base) != 0);
+    for (size_t at = UNIT; at < 4 * UNIT; at += UNIT)
+        assert_int_equal(tag_of(block->base + at), 0);
+    assert_int_equal(kept_bytes(), 3 * UNIT);
+    /* They can be had again. */
+    assert_int_equal(recycle(block, UNIT), 3 * UNIT);
+    assert_int_equal(kept_bytes(), 0);
+}
+
+static void a_run_in_kernel_mappings_of_its_own_is_known_as_such(void **state)
+{
+    (void)state;
+    struct ashlar_extent *old = keep(2, 7);
+    struct ashlar_extent *block = hold(3 * UNIT);
+    fake_os_fail(FAKE_OS_MAP_OVER, 0, 1, ENOMEM);
+    assert_int_equal(recycle(block, 0), 2 * UNIT);
+    assert_true(old->is_patched);
+    assert_true(block->is_patched);
+}
+
+static void what_was_planned_and_cancelled_is_kept_as_it_was(void **state)
+{
+    (void)state;
+    struct ashlar_extent *old = keep(3, 7);
+    struct ashlar_extent *block = hold(2 * UNIT);
+    struct ashlar_recycle_plan plan = plan_for(block, 0);
+    assert_int_equal(plan.count, 1);
+    assert_int_equal(plan.run_bytes[0], 2 * UNIT);
+    assert_int_equal(plan.runs[0]->state, ASHLAR_EXTENT_BUSY);
+    unsigned calls = fake_os_count_all();
+    ashlar_recycle_cancel(&plan);
+    assert_int_equal(fake_os_count_all(), calls);
+    assert_int_equal(kept_bytes(), 3 * UNIT);
+    assert_int_equal(old->state, ASHLAR_EXTENT_DIRTY);
+    for (size_t at = 0; at < 3 * UNIT; at += UNIT)
+        assert_int_equal(tag_of(old->base + at), 7);
+    assert_false(block->is_patched);
+}
+
+static void an_emptied_run_is_put_back_during_a_fork_and_without_descriptors(void **state)
+{
+    (void)state;
+    static struct ashlar_lock *const locks[] = {&ashlar_meta_lock, &ashlar_large_lock};
+    for (int i = 0; i < 2; i++) {
+        (void)keep(3, 7);
+        struct ashlar_extent *block = hold(2 * UNIT);
+        struct ashlar_recycle_plan plan = plan_for(block, 0);
+        ashlar_lock_shut(locks[i]);
+        assert_int_equal(ashlar_recycle_run(&plan, block, 0), 2 * UNIT);
+        ashlar_lock_reopen(locks[i], false);
+        lock();
+        ashlar_mapcache_unlock();
+        assert_int_equal(tag_of(block->base + UNIT), 7);
+        assert_int_equal(kept_bytes(), 3 * UNIT); /* it could not be cut, so all of it is */
+        (void)ashlar_purge_all();
+        assert_int_equal(kept_bytes(), 0);
+    }
+}
+
+/* For the case below: a whole freed block, and a part of one, move under a new block. */
+#define NEW_BYTES (4 * UNIT)
+struct attempt {
+    struct ashlar_extent *block;
+    struct ashlar_recycle_plan plan;
+    size_t filled;
+};
+
+static void prepare(struct attempt *attempt)
+{
+    struct ashlar_extent *whole = keep(3, 1);
+    struct ashlar_extent *part = keep(2, 2);
+    ashlar_guard_set(whole->region, whole->base + UNIT + PAGE); /* which drops what was there */
+    ashlar_guard_set(part->region, ashlar_extent_guard(part));
+    attempt->block = make(NEW_BYTES);
+    attempt->plan = plan_for(attempt->block, 0);
+    assert_int_equal(attempt->plan.count, 2);
+}
+
+static bool try_to_recycle(void *context)
+{
+    struct attempt *attempt = context;
+    attempt->filled = ashlar_recycle_run(&attempt->plan, attempt->block, 0);
+    return attempt->filled == NEW_BYTES;
+}
+
+/* What is kept as clean reads as zero; whatever was not moved is kept. */
+static void check_and_start_again(void *context, bool has_succeeded)
+{
+    struct attempt *attempt = context;
+    (void)has_succeeded;
+    assert_int_equal(attempt->filled % UNIT, 0);
+    for (size_t at = 0; at < attempt->filled; at += UNIT)
+        assert_int_not_equal(*(uint64_t *)(void *)(attempt->block->base + at), 0);
+    assert_true(test_is_zero(attempt->block->base + attempt->filled, NEW_BYTES - attempt->filled));
+    assert_true(kept_bytes() >= 5 * UNIT - attempt->filled);
+    const struct ashlar_list *all = &attempt->block->region->extents;
+    for (struct ashlar_list *link = ashlar_list_first(all); link != NULL;
+         link = ashlar_list_next(all, link)) {
+        struct ashlar_extent *extent = ASHLAR_CONTAINER_OF(link, struct ashlar_extent, neighbours);
+        assert_int_not_equal(extent->state, ASHLAR_EXTENT_BUSY);
+        if (extent->state != ASHLAR_EXTENT_CLEAN)
+            continue;
+        assert_true(ashlar_guard_clear(extent->region, extent->base, ashlar_extent_end(extent)));
+        assert_true(test_is_zero(extent->base, extent->len_bytes + PAGE));
+    }
+    put(attempt->block, ASHLAR_EXTENT_DIRTY);
+    (void)end(NULL);
+    prepare(attempt);
+}
+
+static void whichever_call_fails_no_page_is_lost_and_no_old_one_called_clean(void **state)
+{
+    (void)state;
+    static const enum ashlar_guard_mode guards[] = {ASHLAR_GUARD_AUTO, ASHLAR_GUARD_MPROTECT,
+                                                    ASHLAR_GUARD_OFF};
+    struct attempt attempt;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(guards); i++) {
+        (void)ashlar_option_set(ASHLAR_OPTION_guard, guards[i]);
+        for (int mode = FAKE_OS_ONE_FAILS; mode <= FAKE_OS_REST_FAILS; mode++) {
+            prepare(&attempt);
+            assert_true(fake_os_fail_each((enum fake_os_mode)mode, try_to_recycle,
+                                          check_and_start_again, &attempt) >= 4);
+            ashlar_recycle_cancel(&attempt.plan);
+            put(attempt.block, ASHLAR_EXTENT_DIRTY);
+            (void)end(NULL);
+        }
+    }
+}
+
+/* The model of the random case: the tag that each unit of each block was marked with. */
+#define RANDOM_BLOCKS 12
+static uint64_t tags[RANDOM_BLOCKS];
+
+/* A marked block out of kept address space, or fresh, with what can be recycled. */
+static struct ashlar_extent *take_random(uint64_t *seed, uint64_t tag)
+{
+    bool was_dirty = false;
+    size_t len = (1 + test_random_below(seed, 12)) * UNIT;
+    lock();
+    struct ashlar_extent *extent =
+        ashlar_mapcache_take_locked(len, UNIT, ASHLAR_WANT_CLEAN, &was_dirty);
+    ashlar_mapcache_unlock();
+    if (extent == NULL)
+        extent = make(len);
+    size_t filled = recycle(extent, 0);
+    for (size_t at = 0; at < len; at += UNIT)
+        assert_int_equal(tag_of(extent->base + at) != 0, at < filled);
+    mark(extent, tag);
+    return extent;
+}
+
+static void random_blocks_never_see_one_another(void **state)
+{
+    (void)state;
+    uint64_t seed = 1;
+    struct ashlar_extent *live[RANDOM_BLOCKS] = {NULL};
+    uint64_t moves = ashlar_count_read(recycle_moves);
+    for (uint64_t step = 1; step <= 400; step++) {
+        size_t i = test_random_below(&seed, RANDOM_BLOCKS);
+        if (live[i] != NULL) {
+            put(live[i], ASHLAR_EXTENT_DIRTY);
+            live[i] = NULL;
+        } else {
+            live[i] = take_random(&seed, step);
+            tags[i] = step;
+        }
+        for (size_t k = 0; k < RANDOM_BLOCKS; k++)
+            for (size_t at = 0; live[k] != NULL && at < live[k]->len_bytes; at += UNIT)
+                assert_int_equal(tag_of(live[k]->base + at), tags[k]);
+        if (step % 50 == 0)
+            (void)ashlar_purge_all();
+    }
+    assert_true(ashlar_count_read(recycle_moves) > moves + 100);
+    for (size_t i = 0; i < RANDOM_BLOCKS; i++)
+        if (live[i] != NULL)
+            put(live[i], ASHLAR_EXTENT_DIRTY);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(kept_pages_come_under_the_new_block_with_their_contents),
+        CASE(nothing_is_planned_where_nothing_can_be_moved),
+        CASE(only_whole_units_move_and_no_more_than_fit),
+        CASE(what_lies_in_front_of_the_offset_is_not_touched),
+        CASE(many_short_runs_are_moved_one_behind_the_other),
+        CASE(stale_guards_in_a_run_are_not_moved_with_it),
+        CASE(with_the_budget_spent_nothing_moves),
+        CASE(when_one_move_fails_the_rest_stays_kept),
+        CASE(a_run_in_kernel_mappings_of_its_own_is_known_as_such),
+        CASE(what_was_planned_and_cancelled_is_kept_as_it_was),
+        CASE(an_emptied_run_is_put_back_during_a_fork_and_without_descriptors),
+        CASE(whichever_call_fails_no_page_is_lost_and_no_old_one_called_clean),
+        CASE(random_blocks_never_see_one_another),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -21,6 +21,8 @@
 #define ASHLAR_ENUM_recycle(WORD) WORD(RECYCLE, OFF, "off") WORD(RECYCLE, ON, "on")
 #define ASHLAR_ENUM_purge_thread(WORD) WORD(PURGE_THREAD, OFF, "off") \
     WORD(PURGE_THREAD, ON, "on") WORD(PURGE_THREAD, AUTO, "auto")
+#define ASHLAR_ENUM_thp(WORD) WORD(THP, NEVER, "never") WORD(THP, AUTO, "auto") \
+    WORD(THP, ALWAYS, "always")
 #define ASHLAR_ENUM_zero(WORD) WORD(ZERO, OFF, "off") WORD(ZERO, ON, "on")
 #define ASHLAR_ENUM_junk(WORD) WORD(JUNK, OFF, "off") WORD(JUNK, ON, "on")
 #define ASHLAR_ENUM_misuse(WORD) WORD(MISUSE, ABORT, "abort") WORD(MISUSE, REPORT, "report") \
@@ -32,6 +34,7 @@
 enum ashlar_guard_mode { ASHLAR_ENUM_guard(ASHLAR_ENUM_CONSTANT) };
 enum ashlar_recycle_mode { ASHLAR_ENUM_recycle(ASHLAR_ENUM_CONSTANT) };
 enum ashlar_purge_thread_mode { ASHLAR_ENUM_purge_thread(ASHLAR_ENUM_CONSTANT) };
+enum ashlar_thp_mode { ASHLAR_ENUM_thp(ASHLAR_ENUM_CONSTANT) };
 enum ashlar_zero_mode { ASHLAR_ENUM_zero(ASHLAR_ENUM_CONSTANT) };
 enum ashlar_junk_mode { ASHLAR_ENUM_junk(ASHLAR_ENUM_CONSTANT) };
 enum ashlar_misuse_mode { ASHLAR_ENUM_misuse(ASHLAR_ENUM_CONSTANT) };

@@ -140,10 +140,11 @@ static void *bump(struct run *run, size_t align, size_t size)
 void *ashlar_emergency_malloc(size_t align, size_t size)
 {
     align = ashlar_max_size(align, ASHLAR_MIN_ALIGN_BYTES);
+    size = ashlar_max_size(size, 1); /* or a block of no bytes would lie behind its pages */
     ashlar_count(emergency_allocs);
     if (size > RUN_REQUEST_MAX || align > ashlar_os_facts.page_bytes)
         return malloc_own_pages(align, size);
-    size = ashlar_align_up(ashlar_max_size(size, 1), ASHLAR_MIN_ALIGN_BYTES);
+    size = ashlar_align_up(size, ASHLAR_MIN_ALIGN_BYTES);
     for (;;) {
         uintptr_t word = atomic_fetch_add_explicit(&current, 1, memory_order_acquire);
         struct run *run = run_of(word);

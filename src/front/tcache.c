@@ -502,7 +502,11 @@ void ashlar_tcache_trim(void)
     if (cache == NULL || cache == EXITED)
         return;
     for (unsigned i = 0; i < ASHLAR_CLASS_COUNT; i++) {
-        if (cache->active[i] != &nobody && cache->active[i]->span.used == 1)
+        struct ashlar_slab *slab = cache->active[i];
+        if (slab == &nobody)
+            continue;
+        ashlar_slab_collect(slab);
+        if (slab->span.used == 1)
             deactivate(cache, i);
     }
     give_back_empties(cache);

@@ -50,6 +50,7 @@ struct ashlar_extent {
     uint32_t mappings_spent;          /* of guard's budget, for moves; returned with them */
     bool is_patched;                  /* lies in kernel mappings of its own, after a move */
     bool is_linked;                   /* on region->extents */
+    bool is_born_empty;               /* LIVE: had no pages at first, and huge ones never */
     bool is_counted;                  /* its payload is in mapcache's account of live bytes */
 };
 

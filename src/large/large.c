@@ -17,6 +17,7 @@
 #include "large/account.h"
 #include "large/front.h"
 #include "large/guard.h"
+#include "large/huge.h"
 #include "large/mapcache.h"
 #include "large/purge.h"
 #include "large/recycle.h"
@@ -39,14 +40,15 @@ static void fence(struct ashlar_extent *extent)
 }
 
 /* Fresh address space from a region's edge, as an extent that nobody knows yet. */
-static struct ashlar_extent *take_fresh(size_t len_bytes, size_t align)
+static struct ashlar_extent *take_fresh(size_t len_bytes, size_t align,
+                                        enum ashlar_region_pages pages)
 {
     size_t page = ashlar_os_facts.page_bytes;
     size_t taken;
     struct ashlar_extent *extent = ashlar_extent_new();
     if (extent == NULL)
         return NULL;
-    extent->base = ashlar_region_take(len_bytes + page, align, &extent->region, &taken);
+    extent->base = ashlar_region_take(len_bytes + page, align, pages, &extent->region, &taken);
     if (extent->base == NULL) {
         ashlar_extent_delete(extent);
         return NULL;
@@ -60,6 +62,7 @@ struct request {
     size_t len_bytes;
     size_t align;
     enum ashlar_mapcache_want want;
+    enum ashlar_region_pages pages;  /* of address space that holds no pages yet */
     uint64_t now_ms;
     struct ashlar_extent *from;      /* the block whose contents come here; not live twice */
     size_t keep_bytes;               /* front of the payload whose pages will come from elsewhere */
@@ -85,8 +88,11 @@ static struct ashlar_extent *find_kept_locked(struct request *request)
     ashlar_recycle_plan_locked(&request->plan, request->len_bytes, request->keep_bytes);
     if (request->plan.count != 0)
         request->align = ashlar_max_size(request->align, ashlar_recycle_align(&request->plan));
-    return ashlar_mapcache_take_locked(request->len_bytes, request->align, ASHLAR_WANT_CLEAN,
-                                       &was_dirty);
+    enum ashlar_mapcache_want want =
+        request->pages == ASHLAR_PAGES_HUGE ? ASHLAR_WANT_CLEAN_HUGE : ASHLAR_WANT_CLEAN;
+    if (request->pages == ASHLAR_PAGES_HUGE)
+        request->align = ashlar_max_size(request->align, ashlar_os_facts.table_bytes);
+    return ashlar_mapcache_take_locked(request->len_bytes, request->align, want, &was_dirty);
 }
 
 /* The same; for fresh != NULL, takes that one in instead. LARGE held. */
@@ -133,7 +139,8 @@ static struct ashlar_extent *find_extent(struct request *request)
         return extent;
     }
     ashlar_count(cache_misses);
-    struct ashlar_extent *fresh = take_fresh(request->len_bytes, request->align);
+    struct ashlar_extent *fresh = take_fresh(request->len_bytes, request->align,
+                                             request->pages);
     if (fresh != NULL && !find(request, fresh, &extent)) {
         ashlar_mapcache_put(fresh, ASHLAR_EXTENT_CLEAN, request->now_ms);
         extent = NULL;
@@ -150,6 +157,8 @@ static struct ashlar_extent *take_extent(struct request *request)
     /* Whole units can be moved under it later, and its own pages under others. */
     if (request->len_bytes >= ASHLAR_RECYCLE_UNIT_BYTES)
         request->align = ashlar_max_size(request->align, ASHLAR_RECYCLE_UNIT_BYTES);
+    if (ashlar_huge_is_wanted(request->len_bytes))
+        request->pages = ASHLAR_PAGES_HUGE;
     struct ashlar_extent *extent = find_extent(request);
     if (extent == NULL)
         return NULL;
@@ -165,6 +174,12 @@ static struct ashlar_extent *take_extent(struct request *request)
     if (moved_bytes != 0)
         request->dirty_bytes = request->keep_bytes + moved_bytes;
     fence(extent);
+    extent->is_born_empty = request->dirty_bytes == 0 && request->keep_bytes == 0 &&
+                            extent->region->pages == ASHLAR_PAGES_BASE;
+    if (extent->is_born_empty)
+        ashlar_huge_remember(extent->base, extent->len_bytes);
+    else if (extent->region->pages == ASHLAR_PAGES_HUGE)
+        ashlar_count(huge_blocks);
     return extent;
 }
 
@@ -228,6 +243,10 @@ enum ashlar_large_result ashlar_large_free(struct ashlar_span *span, void *ptr)
     if (extent->base != ptr || !ashlar_pagemap_claim(ptr, span))
         return ASHLAR_LARGE_NOT_A_BLOCK;
     uint64_t now_ms = ashlar_os_now_ms();
+    if (ASHLAR_UNLIKELY(extent->is_born_empty)) {
+        extent->is_born_empty = false;
+        ashlar_huge_observe(extent->base, extent->len_bytes);
+    }
     struct ashlar_extent *goes = ashlar_front_put(extent, now_ms);
     if (ASHLAR_LIKELY(goes == NULL)) {
         tick_sometimes(now_ms);
@@ -322,7 +341,7 @@ static size_t move_pages(struct ashlar_extent *from, struct ashlar_extent *to)
     to->mappings_spent += MAPPINGS_PER_MOVE;
     /* What is left behind is empty, but a mapping of its own until a fresh one joins it. */
     from->is_patched = moved_bytes != from->len_bytes ||
-                       ashlar_os_map_over(from->base, from->len_bytes) != 0;
+                       !ashlar_region_renew(from->region, from->base, from->len_bytes);
     if (!from->is_patched) {
         ashlar_guard_return_mappings(from->mappings_spent);
         from->mappings_spent = 0;

@@ -21,7 +21,7 @@
 struct ashlar_lock ashlar_large_lock = ASHLAR_LOCK_INIT(LARGE);
 
 static struct ashlar_bins dirty_bins;
-static struct ashlar_bins clean_bins;
+static struct ashlar_bins clean_bins[ASHLAR_PAGES_COUNT]; /* by the region's pages */
 static struct ashlar_list ages;
 static struct ashlar_list retired;
 static size_t dirty_bytes;
@@ -45,7 +45,7 @@ void ashlar_mapcache_unlock(void)
 
 static struct ashlar_bins *bins_of(const struct ashlar_extent *extent)
 {
-    return extent->state == ASHLAR_EXTENT_DIRTY ? &dirty_bins : &clean_bins;
+    return extent->state == ASHLAR_EXTENT_DIRTY ? &dirty_bins : &clean_bins[extent->region->pages];
 }
 
 /* Into and out of the bins; dirty_bytes follows. The place in `ages` is the caller's. */
@@ -119,10 +119,13 @@ struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align
                                                   enum ashlar_mapcache_want want, bool *was_dirty)
 {
     struct ashlar_extent *extent = NULL;
-    if (want != ASHLAR_WANT_CLEAN)
+    if (want == ASHLAR_WANT_ANY || want == ASHLAR_WANT_DIRTY)
         extent = find_dirty(len_bytes, align);
-    if (extent == NULL && want != ASHLAR_WANT_DIRTY)
-        extent = ashlar_bins_find(&clean_bins, len_bytes, align);
+    if (extent == NULL && want != ASHLAR_WANT_DIRTY) {
+        bool is_huge = want == ASHLAR_WANT_CLEAN_HUGE;
+        extent = ashlar_bins_find(&clean_bins[is_huge ? ASHLAR_PAGES_HUGE : ASHLAR_PAGES_BASE],
+                                  len_bytes, align);
+    }
     if (extent == NULL)
         return NULL;
     unbin_extent(extent);

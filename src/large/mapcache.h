@@ -23,7 +23,12 @@ bool ashlar_mapcache_lock(void) __attribute__((warn_unused_result));
 void ashlar_mapcache_unlock(void);
 
 /* Which pages will do. */
-enum ashlar_mapcache_want { ASHLAR_WANT_ANY, ASHLAR_WANT_DIRTY, ASHLAR_WANT_CLEAN };
+enum ashlar_mapcache_want {
+    ASHLAR_WANT_ANY,        /* dirty ones; else clean ones of base pages */
+    ASHLAR_WANT_DIRTY,
+    ASHLAR_WANT_CLEAN,      /* of base pages */
+    ASHLAR_WANT_CLEAN_HUGE, /* of a region of huge pages */
+};
 
 /*
  * An extent of `len_bytes` of payload at a multiple of `align`, cut from a freed one; LIVE. Tells

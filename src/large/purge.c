@@ -24,7 +24,7 @@
    into pieces. Not over the rear guard: it is the neighbour's front guard. */
 static bool renew(struct ashlar_extent *extent)
 {
-    if (ashlar_os_map_over(extent->base, extent->len_bytes) != 0)
+    if (!ashlar_region_renew(extent->region, extent->base, extent->len_bytes))
         return false;
     ashlar_guard_forget(extent->region, extent->base, ashlar_extent_guard(extent));
     ashlar_guard_return_mappings(extent->mappings_spent);

@@ -114,7 +114,7 @@ static size_t move_run(struct ashlar_extent *run, size_t run_bytes, struct ashla
 /* Gives an emptied run back. A fresh mapping joins what the move has cut off. */
 static void put_emptied(struct ashlar_extent *run, size_t run_bytes, uint64_t now_ms)
 {
-    bool is_joined = ashlar_os_map_over(run->base, run_bytes) == 0;
+    bool is_joined = ashlar_region_renew(run->region, run->base, run_bytes);
     run->is_patched |= !is_joined;
     if (run->len_bytes != run_bytes) {
         ashlar_mapcache_put_run(run, run_bytes, now_ms);

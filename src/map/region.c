@@ -87,7 +87,7 @@ static size_t region_bytes_for(size_t need_bytes)
     return ashlar_max_size(least, usual);
 }
 
-static struct ashlar_region *make_region(size_t need_bytes)
+static struct ashlar_region *make_region(size_t need_bytes, enum ashlar_region_pages pages)
 {
     size_t page = ashlar_os_facts.page_bytes;
     size_t least = bytes_with_header(need_bytes) + page;
@@ -110,6 +110,7 @@ static struct ashlar_region *make_region(size_t need_bytes)
     region->edge = region->payload;
     region->committed = region->payload;
     region->npages = len / page;
+    region->pages = pages;
     region->marked = region->maps;
     region->protect = region->maps + ASHLAR_BITMAP_WORDS(region->npages);
     ashlar_list_init(&region->extents);
@@ -136,6 +137,8 @@ static bool commit_edge(struct ashlar_region *region, size_t len_bytes)
         if (ashlar_os_commit(region->committed, step) != 0)
             return false;
     }
+    if (region->pages == ASHLAR_PAGES_HUGE)
+        ashlar_os_advise_huge(region->committed, step);
     region->committed += step;
     ashlar_count_add(region_committed_bytes, step);
     return true;
@@ -160,8 +163,8 @@ static size_t bytes_at_edge(const struct ashlar_region *region, size_t len_bytes
     return place - edge + whole;
 }
 
-char *ashlar_region_take(size_t len_bytes, size_t align, struct ashlar_region **region,
-                         size_t *taken_bytes)
+char *ashlar_region_take(size_t len_bytes, size_t align, enum ashlar_region_pages pages,
+                         struct ashlar_region **region, size_t *taken_bytes)
 {
     if (len_bytes > SIZE_MAX / 4 || align > SIZE_MAX / 4 || !ashlar_lock_take(&ashlar_region_lock))
         return NULL;
@@ -170,12 +173,15 @@ char *ashlar_region_take(size_t len_bytes, size_t align, struct ashlar_region **
     struct ashlar_region *found = NULL;
     for (struct ashlar_list *link = ashlar_list_first(&regions);
          link != NULL && tries < EDGES_TRIED && found == NULL;
-         link = ashlar_list_next(&regions, link), tries++) {
+         link = ashlar_list_next(&regions, link)) {
+        if (region_of(link)->pages != pages)
+            continue;
+        tries++;
         if (commit_edge(region_of(link), bytes_at_edge(region_of(link), len_bytes, align)))
             found = region_of(link);
     }
     if (found == NULL)
-        found = make_region(len_bytes + 2 * align);
+        found = make_region(len_bytes + 2 * align, pages);
     if (found != NULL) {
         *taken_bytes = bytes_at_edge(found, len_bytes, align);
         if (commit_edge(found, *taken_bytes)) {
@@ -236,6 +242,15 @@ bool ashlar_region_unmap(struct ashlar_region *region)
         ashlar_list_push_front(&regions, &region->link);
     ashlar_lock_release(&ashlar_region_lock);
     return is_gone;
+}
+
+bool ashlar_region_renew(struct ashlar_region *region, char *start, size_t len_bytes)
+{
+    if (ashlar_os_map_over(start, len_bytes) != 0)
+        return false;
+    if (region->pages == ASHLAR_PAGES_HUGE)
+        ashlar_os_advise_huge(start, len_bytes);
+    return true;
 }
 
 struct ashlar_region *ashlar_region_find(const void *address)

@@ -30,6 +30,11 @@
 
 extern struct ashlar_lock ashlar_region_lock;
 
+/* What a region asks the kernel for. A kind has regions of its own, so the advice of one never
+   reaches the other's blocks. */
+enum ashlar_region_pages { ASHLAR_PAGES_BASE, ASHLAR_PAGES_HUGE };
+#define ASHLAR_PAGES_COUNT 2u
+
 struct ashlar_region {
     struct ashlar_list link;    /* REGION: list of all regions */
     char *base;                 /* constant */
@@ -39,18 +44,20 @@ struct ashlar_region {
     char *committed;            /* REGION: first byte not writable */
     struct ashlar_list extents; /* LARGE: extents of [payload, edge) in address order */
     size_t npages;              /* constant: bits of each map */
+    enum ashlar_region_pages pages; /* constant */
     _Atomic uint64_t *marked;   /* constant; bit per page: a guard marker stands there */
     _Atomic uint64_t *protect;  /* constant; bit per page: made inaccessible by mprotect */
     _Atomic uint64_t maps[];    /* the two maps, one after the other */
 };
 
 /*
- * Hands out writable zero pages at the edge of a region (a new one if need be), in which
- * `len_bytes` at a multiple of `align` fit; *taken_bytes in all. What lies in front of the multiple
- * is nothing or at least two pages. NULL: out of address space or memory, or a fork under way.
+ * Hands out writable zero pages at the edge of a region of the kind (a new one if need be), in
+ * which `len_bytes` at a multiple of `align` fit; *taken_bytes in all. What lies in front of the
+ * multiple is nothing or at least two pages. NULL: out of address space or memory, or a fork under
+ * way.
  */
-char *ashlar_region_take(size_t len_bytes, size_t align, struct ashlar_region **region,
-                         size_t *taken_bytes);
+char *ashlar_region_take(size_t len_bytes, size_t align, enum ashlar_region_pages pages,
+                         struct ashlar_region **region, size_t *taken_bytes);
 
 /* Hands out `more_bytes` right at `at`, if that is the region's edge and there is room. */
 bool ashlar_region_extend(struct ashlar_region *region, const char *at, size_t more_bytes);
@@ -63,6 +70,10 @@ bool ashlar_region_extend(struct ashlar_region *region, const char *at, size_t m
  */
 bool ashlar_region_retire(struct ashlar_region *region, const char *start, const char *end);
 bool ashlar_region_unmap(struct ashlar_region *region);
+
+/* Lays fresh zero pages of the region's kind over a range handed out; false: the kernel would not,
+   nothing has changed. */
+bool ashlar_region_renew(struct ashlar_region *region, char *start, size_t len_bytes);
 
 /* The region that holds `address`, or NULL. Slow; for diagnosis. */
 struct ashlar_region *ashlar_region_find(const void *address);

@@ -33,8 +33,8 @@ extern struct ashlar_os_facts ashlar_os_facts;
 /* Finds the facts. Called once, before anything else of ours; needs no libc initialisation. */
 void ashlar_os_boot(void);
 
-/* Transparent huge page; 0: none. vm.max_map_count: most mappings of a process. Read files;
-   slow. */
+/* Transparent huge page; 0: none, or switched off. vm.max_map_count: most mappings of a process.
+   Read files; slow. */
 size_t ashlar_os_huge_page_bytes(void);
 size_t ashlar_os_max_map_count(void);
 
@@ -88,6 +88,12 @@ int ashlar_os_guard_remove(void *addr, size_t len_bytes);
  * page tables are moved then. ENOMEM, EINVAL, EFAULT: nothing has moved; copy instead.
  */
 int ashlar_os_move(void *from, void *to, size_t len_bytes);
+
+/* Asks for huge pages where a writable range covers whole ones. Advice only. */
+void ashlar_os_advise_huge(void *addr, size_t len_bytes);
+
+/* True when the page of `addr`, which may be any address, is mapped and in memory. */
+bool ashlar_os_is_resident(const void *addr);
 
 /* True when something, ours or not, is mapped at the page of `addr`, which may be any address. */
 bool ashlar_os_is_mapped(const void *addr);

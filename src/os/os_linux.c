@@ -202,13 +202,31 @@ int ashlar_os_move(void *from, void *to, size_t len_bytes)
     return settle(got == MAP_FAILED ? -1 : 0, saved);
 }
 
+void ashlar_os_advise_huge(void *addr, size_t len_bytes)
+{
+    int saved = errno;
+    (void)madvise(addr, len_bytes, MADV_HUGEPAGE);
+    errno = saved;
+}
+
+/* What mincore(2) says of one page; false: nothing is mapped there. */
+static bool find_residency(const void *addr, unsigned char *residency)
+{
+    uintptr_t page = ashlar_align_down((uintptr_t)addr, ashlar_os_facts.page_bytes);
+    int saved = errno;
+    return settle(mincore((void *)page, 1, residency), saved) == 0;
+}
+
+bool ashlar_os_is_resident(const void *addr)
+{
+    unsigned char residency = 0;
+    return find_residency(addr, &residency) && (residency & 1) != 0;
+}
+
 bool ashlar_os_is_mapped(const void *addr)
 {
     unsigned char residency;
-    uintptr_t page = ashlar_align_down((uintptr_t)addr, ashlar_os_facts.page_bytes);
-    int saved = errno;
-    int error = settle(mincore((void *)page, 1, &residency), saved);
-    return error == 0;
+    return find_residency(addr, &residency);
 }
 
 uint64_t ashlar_os_now_ms(void)
@@ -402,6 +420,10 @@ int ashlar_os_start_thread(void (*body)(void))
 
 size_t ashlar_os_huge_page_bytes(void)
 {
+    char text[64];
+    if (!read_text("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text) ||
+        strstr(text, "[never]") != NULL)
+        return 0;
     return (size_t)read_number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", 0);
 }
 

@@ -24,6 +24,7 @@
 #endif
 
 #define CLOCK_START_MS 1000000
+#define CLOCK_STEP_MS 100000000
 #define RESERVATIONS_MAX 4096
 
 struct ashlar_os_facts ashlar_os_facts = {.page_bytes = 4096};
@@ -42,6 +43,7 @@ static _Atomic unsigned counts[FAKE_OS_CALLS];
 static _Atomic unsigned count_all;
 static _Atomic unsigned count_purge_many;
 static _Atomic unsigned wakes;
+static _Atomic size_t advised_bytes;
 static _Atomic size_t mapped_bytes;
 static _Atomic uint64_t clock_ms = CLOCK_START_MS;
 
@@ -75,7 +77,7 @@ void fake_os_reset(void)
         counts[i] = 0;
     count_all = 0;
     count_purge_many = 0;
-    clock_ms = CLOCK_START_MS;
+    clock_ms += CLOCK_STEP_MS;
     fake_os_max_map_count = 65530;
     fake_os_huge_page_bytes = 2 * ASHLAR_MIB;
     fake_os_address_limit = SIZE_MAX;
@@ -85,6 +87,7 @@ void fake_os_reset(void)
     fake_os_thread_body = NULL;
     fake_os_sleeper = NULL;
     wakes = 0;
+    advised_bytes = 0;
     fake_os_commit_pretended_above = SIZE_MAX;
     ashlar_os_boot();
 }
@@ -351,6 +354,27 @@ int ashlar_os_move(void *from, void *to, size_t len_bytes)
     void *got = mremap(from, len_bytes, len_bytes,
                        MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
     return settle(got != MAP_FAILED, saved);
+}
+
+void ashlar_os_advise_huge(void *addr, size_t len_bytes)
+{
+    int saved = errno;
+    (void)madvise(addr, len_bytes, MADV_HUGEPAGE);
+    advised_bytes += len_bytes;
+    errno = saved;
+}
+
+size_t fake_os_advised_bytes(void)
+{
+    return advised_bytes;
+}
+
+bool ashlar_os_is_resident(const void *addr)
+{
+    unsigned char residency = 0;
+    int saved = errno;
+    uintptr_t page = (uintptr_t)addr & ~(uintptr_t)4095;
+    return settle(mincore((void *)page, 1, &residency) == 0, saved) == 0 && (residency & 1) != 0;
 }
 
 bool ashlar_os_is_mapped(const void *addr)

@@ -28,7 +28,8 @@ enum fake_os_call {
     FAKE_OS_CALLS
 };
 
-/* Forgets all orders and counts; facts are found anew, the clock is at 1,000,000 ms. */
+/* Forgets all orders and counts; facts are found anew, the clock is a day further: it
+   never goes back, since what is kept lives on between two cases. */
 void fake_os_reset(void);
 
 /* Forgets the orders to fail, and whether one was carried out. */
@@ -53,6 +54,9 @@ unsigned fake_os_count_purge_many(void);
 
 /* Address space that was mapped or reserved and not unmapped, since the process began. */
 size_t fake_os_mapped_bytes(void);
+
+/* Bytes for which huge pages were asked, since the reset. */
+size_t fake_os_advised_bytes(void);
 
 /* Reservations not unmapped as a whole; their number. Room for `room` of them at `starts`. */
 size_t fake_os_reservations(void **starts, size_t room);

@@ -37,7 +37,7 @@ static int begin(void **state)
     fake_os_reset();
     fake_os_max_map_count = 2 * BUDGET;
     use(ASHLAR_GUARD_AUTO);
-    block = ashlar_region_take(PAGES * PAGE, PAGE, &region, &taken_bytes);
+    block = ashlar_region_take(PAGES * PAGE, PAGE, ASHLAR_PAGES_BASE, &region, &taken_bytes);
     assert_non_null(block);
     memset(block, 1, PAGES * PAGE);
     return 0;

@@ -27,7 +27,7 @@ static void note_region(struct ashlar_region *region)
 static char *take(size_t len_bytes, struct ashlar_region **region)
 {
     size_t taken_bytes;
-    char *got = ashlar_region_take(len_bytes, PAGE, region, &taken_bytes);
+    char *got = ashlar_region_take(len_bytes, PAGE, ASHLAR_PAGES_BASE, region, &taken_bytes);
     assert_true(got == NULL || taken_bytes == len_bytes);
     if (got != NULL)
         note_region(*region);

@@ -36,7 +36,8 @@ static struct ashlar_extent *take_fresh(size_t len_bytes, size_t align)
     size_t taken_bytes;
     struct ashlar_extent *extent = ashlar_extent_new();
     assert_non_null(extent);
-    extent->base = ashlar_region_take(len_bytes + PAGE, align, ASHLAR_PAGES_BASE, &extent->region, &taken_bytes);
+    extent->base = ashlar_region_take(len_bytes + PAGE, align, ASHLAR_PAGES_BASE, &extent->region,
+                                      &taken_bytes);
     assert_non_null(extent->base);
     extent->len_bytes = taken_bytes - PAGE;
     return extent;

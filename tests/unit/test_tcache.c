@@ -377,6 +377,24 @@ static void a_thread_past_its_end_is_served(void **state)
     assert_int_equal(ashlar_tcache_count(), count);
 }
 
+static void *free_ten(void *context)
+{
+    for (size_t i = 0; i < 10; i++)
+        if (free_object(objects[i]) != ASHLAR_TCACHE_DONE)
+            return objects;
+    return context;
+}
+
+static void trim_gives_back_a_slab_that_others_have_emptied(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 10; i++)
+        objects[i] = alloc(CLASS);
+    in_thread(free_ten);
+    ashlar_tcache_trim();
+    assert_int_equal(ashlar_count_read(slabs), 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)

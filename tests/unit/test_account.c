@@ -1,0 +1,165 @@
+/*
+ * test_account.c - the law of memory as arithmetic
+ *
+ * Purpose     Nothing is allocated: the account is told of bytes, and asked about others. Cases
+ *             leave nothing counted; each begins long after the one before, so no peak is
+ *             remembered.
+ */
+#include "unit/testing.h"
+
+#include "conf/counters.h"
+#include "conf/options.h"
+#include "large/account.h"
+#include "unit/fake_os.h"
+
+#define SLACK_BYTES (16 * ASHLAR_MIB) /* always allowed: account.h */
+
+static uint64_t now_ms;
+
+static int begin(void **state)
+{
+    (void)state;
+    fake_os_reset();
+    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
+        (void)ashlar_option_set((enum ashlar_option_id)id,
+                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    now_ms = ashlar_os_now_ms();
+    return 0;
+}
+
+static void grow(size_t bytes)
+{
+    ashlar_account_grow_locked(bytes, now_ms);
+}
+
+static void shrink(size_t bytes)
+{
+    ashlar_account_shrink_locked(bytes, now_ms);
+}
+
+static bool is_too_much(size_t dirty_bytes)
+{
+    return ashlar_account_is_too_much_locked(dirty_bytes);
+}
+
+static void kept_memory_may_fill_up_to_the_peak_and_the_slack(void **state)
+{
+    (void)state;
+    size_t peak = 100 * ASHLAR_MIB;
+    size_t limit = peak + peak / 100 * 5 + SLACK_BYTES;
+    grow(peak);
+    assert_false(is_too_much(limit - peak));
+    assert_true(is_too_much(limit - peak + 1));
+    shrink(40 * ASHLAR_MIB);
+    assert_false(is_too_much(limit - 60 * ASHLAR_MIB));
+    assert_true(is_too_much(limit - 60 * ASHLAR_MIB + 1));
+    shrink(60 * ASHLAR_MIB);
+    assert_false(is_too_much(limit));
+    assert_true(is_too_much(limit + 1));
+    ashlar_opt.cache_slack = 50;
+    assert_false(is_too_much(peak + peak / 2 + SLACK_BYTES));
+}
+
+static void the_byte_limit_holds_whatever_the_peak(void **state)
+{
+    (void)state;
+    ashlar_opt.cache_max = (int64_t)ASHLAR_MIB;
+    grow(100 * ASHLAR_MIB);
+    assert_false(is_too_much(ASHLAR_MIB));
+    assert_true(is_too_much(ASHLAR_MIB + 1));
+    shrink(100 * ASHLAR_MIB);
+    ashlar_opt.cache_max = 0;
+    assert_false(is_too_much(0));
+    assert_true(is_too_much(1));
+}
+
+static void a_peak_is_forgotten_after_two_windows(void **state)
+{
+    (void)state;
+    ashlar_opt.decay_ms = 100;
+    grow(100 * ASHLAR_MIB);
+    shrink(100 * ASHLAR_MIB);
+    now_ms += 99;
+    grow(1);
+    assert_false(is_too_much(100 * ASHLAR_MIB));
+    now_ms += 100; /* the next window: the one before still counts */
+    grow(1);
+    assert_false(is_too_much(100 * ASHLAR_MIB));
+    now_ms += 100;
+    grow(1);
+    assert_true(is_too_much(100 * ASHLAR_MIB));
+    shrink(3);
+}
+
+static void a_peak_lasts_for_ever_when_nothing_decays(void **state)
+{
+    (void)state;
+    ashlar_opt.decay_ms = -1;
+    grow(100 * ASHLAR_MIB);
+    shrink(100 * ASHLAR_MIB);
+    now_ms += 1000000;
+    grow(1);
+    assert_false(is_too_much(100 * ASHLAR_MIB));
+    shrink(1);
+}
+
+/* What is flushed from a thread's front is put with the time when it was freed. */
+static void the_peak_is_not_forgotten_when_time_goes_back_by_a_tick(void **state)
+{
+    (void)state;
+    grow(100 * ASHLAR_MIB);
+    now_ms += 10;
+    shrink(100 * ASHLAR_MIB);
+    now_ms -= 11;
+    grow(4096);
+    now_ms += 11;
+    shrink(4096);
+    assert_false(is_too_much(90 * ASHLAR_MIB));
+}
+
+static void a_block_is_counted_once(void **state)
+{
+    (void)state;
+    struct ashlar_extent block = {.len_bytes = ASHLAR_MIB};
+    uint64_t blocks = ashlar_count_read(large_counted_blocks);
+    uint64_t bytes = ashlar_count_read(large_counted_bytes);
+    ashlar_account_uncount_locked(&block, now_ms);
+    assert_int_equal(ashlar_count_read(large_counted_bytes), bytes);
+    ashlar_account_count_locked(&block, now_ms);
+    assert_true(block.is_counted);
+    assert_int_equal(ashlar_count_read(large_counted_blocks), blocks + 1);
+    assert_int_equal(ashlar_count_read(large_counted_bytes), bytes + ASHLAR_MIB);
+    ashlar_account_uncount_locked(&block, now_ms);
+    ashlar_account_uncount_locked(&block, now_ms);
+    assert_false(block.is_counted);
+    assert_int_equal(ashlar_count_read(large_counted_blocks), blocks);
+    assert_int_equal(ashlar_count_read(large_counted_bytes), bytes);
+}
+
+static void age_is_measured_by_the_decay_time(void **state)
+{
+    (void)state;
+    ashlar_opt.decay_ms = 1000;
+    assert_int_equal(ashlar_account_too_old_ms(5000), 4000);
+    assert_int_equal(ashlar_account_too_old_ms(999), 0);
+    ashlar_opt.decay_ms = 0;
+    assert_int_equal(ashlar_account_too_old_ms(5000), 5000);
+    ashlar_opt.decay_ms = -1;
+    assert_int_equal(ashlar_account_too_old_ms(5000), 0);
+}
+
+#define CASE(name) cmocka_unit_test_setup(name, begin)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(kept_memory_may_fill_up_to_the_peak_and_the_slack),
+        CASE(the_byte_limit_holds_whatever_the_peak),
+        CASE(a_peak_is_forgotten_after_two_windows),
+        CASE(a_peak_lasts_for_ever_when_nothing_decays),
+        CASE(the_peak_is_not_forgotten_when_time_goes_back_by_a_tick),
+        CASE(a_block_is_counted_once),
+        CASE(age_is_measured_by_the_decay_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -413,6 +413,7 @@ int main(void)
         CASE(a_thread_without_a_cache_is_refused_while_caches_are_shut),
         CASE(what_needs_a_shut_arena_is_refused_the_rest_is_done),
         CASE(an_overwritten_free_object_is_named_and_the_rest_serves),
+        CASE(trim_gives_back_a_slab_that_others_have_emptied),
         CASE(threads_that_free_for_each_other_lose_nothing),
         /* The store for threads past their end keeps its slab. */
         cmocka_unit_test_setup(a_thread_past_its_end_is_served, begin),

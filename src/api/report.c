@@ -240,7 +240,8 @@ static void emit_format(struct ashlar_emit *emit, enum ashlar_report_format form
     ashlar_emit_flush(emit);
 }
 
-/* A report from inside a report (a signal handler of the same thread) mixes, but does not hang. */
+/* A report from inside a report (a signal handler of the same thread) mixes, but does not hang. A
+   debug build stops it: it takes locks below REPORT. */
 void ashlar_report_emit(struct ashlar_emit *emit, enum ashlar_report_format format)
 {
     struct ashlar_usage usage = {0};

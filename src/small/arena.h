@@ -60,7 +60,8 @@ void ashlar_arena_tick(struct ashlar_arena *arena, uint64_t now_ms);
 /* Purges all idle slices; true when there were some. */
 bool ashlar_arena_trim(struct ashlar_arena *arena);
 
-/* Calls `visit` for each slab of the arena, under its lock. False: fork under way. */
+/* Calls `visit` for each slab of the arena, under its lock, which is waited for while a fork is
+   under way. False: the calling thread holds it already. */
 bool ashlar_arena_visit(struct ashlar_arena *arena,
                         void (*visit)(const struct ashlar_slab *slab, void *context),
                         void *context);

@@ -249,7 +249,7 @@ static void the_address_limit_is_known_and_felt_as_enomem(void **state)
 static void protect_what_is_not_ours(void *context)
 {
     (void)context;
-    (void)ashlar_os_protect((char *)NULL + 1, PAGE);
+    (void)ashlar_os_protect((void *)(uintptr_t)1, PAGE);
 }
 
 static void a_call_that_fails_for_another_reason_than_memory_stops_the_process(void **state)

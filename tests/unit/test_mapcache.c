@@ -234,6 +234,42 @@ static void who_wants_clean_pages_gets_no_others(void **state)
     assert_false(was_dirty);
 }
 
+static void who_wants_pages_gets_no_empty_address_space(void **state)
+{
+    (void)state;
+    bool was_dirty = false;
+    struct ashlar_extent *clean = make(10);
+    (void)make(1);
+    struct ashlar_extent *dirty = make(20);
+    (void)make(1);
+    put(clean, CLEAN);
+    assert_null(take_aligned(10, PAGE, ASHLAR_WANT_DIRTY, &was_dirty));
+    put(dirty, DIRTY);
+    assert_null(take_aligned(21, PAGE, ASHLAR_WANT_DIRTY, &was_dirty));
+    assert_ptr_equal(take_aligned(10, PAGE, ASHLAR_WANT_DIRTY, &was_dirty), dirty);
+    assert_true(was_dirty);
+    assert_int_equal(dirty->state, ASHLAR_EXTENT_LIVE);
+    assert_null(take_aligned(10, PAGE, ASHLAR_WANT_DIRTY, &was_dirty)); /* a guard is gone */
+    assert_int_equal(take_aligned(9, PAGE, ASHLAR_WANT_DIRTY, &was_dirty)->room_bytes, 0);
+    assert_ptr_equal(take(10), clean);
+}
+
+static void who_wants_pages_gets_what_waits_in_a_front(void **state)
+{
+    (void)state;
+    bool was_dirty = false;
+    struct ashlar_extent *waiting = make(10);
+    struct ashlar_extent *clean = make(10);
+    (void)make(1);
+    put(clean, CLEAN);
+    assert_null(ashlar_front_put(waiting, now_ms));
+    assert_ptr_equal(take_aligned(10, PAGE, ASHLAR_WANT_CLEAN, &was_dirty), clean);
+    assert_int_equal(ashlar_front_blocks(), 1); /* clean ones lie elsewhere: it was let alone */
+    assert_ptr_equal(take_aligned(10, PAGE, ASHLAR_WANT_DIRTY, &was_dirty), waiting);
+    assert_true(was_dirty);
+    assert_int_equal(ashlar_front_blocks(), 0);
+}
+
 static void freed_neighbours_of_one_state_become_one(void **state)
 {
     (void)state;
@@ -695,7 +731,7 @@ static void a_run_that_cannot_be_cut_is_kept_dirty(void **state)
 }
 
 /* The model of the random case: whether a page may have been written since it was clean. */
-#define MODEL_PAGES 4096
+#define MODEL_PAGES 16384
 #define BLOCKS 24
 static bool is_written[MODEL_PAGES];
 static struct ashlar_extent *blocks[BLOCKS];
@@ -722,27 +758,41 @@ static size_t longest_kept(enum ashlar_mapcache_want want)
     for (struct ashlar_list *link = ashlar_list_first(all); link != NULL;
          link = ashlar_list_next(all, link)) {
         struct ashlar_extent *extent = ASHLAR_CONTAINER_OF(link, struct ashlar_extent, neighbours);
-        if (extent->state == CLEAN || (want == ASHLAR_WANT_ANY && extent->state == DIRTY))
+        if ((extent->state == CLEAN && want != ASHLAR_WANT_DIRTY) ||
+            (extent->state == DIRTY && want != ASHLAR_WANT_CLEAN))
             longest = ashlar_max_size(longest, extent->len_bytes);
     }
     return longest;
 }
 
-static struct ashlar_extent *take_random(uint64_t *seed)
+static struct ashlar_extent *take_kept(size_t npages, size_t align, enum ashlar_mapcache_want want,
+                                       bool *was_dirty)
 {
-    bool was_dirty;
-    size_t npages = 1 + test_random_below(seed, 1u << (1 + test_random_below(seed, 7)));
-    size_t align = PAGE << (test_random_below(seed, 4) == 0 ? 3 : 0);
-    enum ashlar_mapcache_want want = test_random_below(seed, 3) ? ASHLAR_WANT_ANY
-                                                                : ASHLAR_WANT_CLEAN;
     size_t longest = longest_kept(want);
-    struct ashlar_extent *extent = take_aligned(npages, align, want, &was_dirty);
+    struct ashlar_extent *extent = take_aligned(npages, align, want, was_dirty);
     if (extent == NULL) {
         assert_true(longest < 2 * (npages * PAGE + align));
+        return NULL;
+    }
+    assert_true(ashlar_is_aligned(extent->base, align));
+    assert_true(want == ASHLAR_WANT_ANY || *was_dirty == (want == ASHLAR_WANT_DIRTY));
+    return extent;
+}
+
+static struct ashlar_extent *take_random(uint64_t *seed)
+{
+    static const enum ashlar_mapcache_want wants[] = {ASHLAR_WANT_ANY, ASHLAR_WANT_DIRTY,
+                                                      ASHLAR_WANT_CLEAN};
+    bool was_dirty = false;
+    size_t npages = 1 + test_random_below(seed, 1u << (1 + test_random_below(seed, 7)));
+    size_t align = PAGE << (test_random_below(seed, 4) == 0 ? 3 : 0);
+    enum ashlar_mapcache_want want = wants[test_random_below(seed, ASHLAR_ARRAY_LEN(wants))];
+    struct ashlar_extent *extent = take_kept(npages, align, want, &was_dirty);
+    if (extent == NULL && want == ASHLAR_WANT_DIRTY)
+        extent = take_kept(npages, align, ASHLAR_WANT_CLEAN, &was_dirty);
+    if (extent == NULL) {
         extent = make(npages);
         was_dirty = false;
-    } else {
-        assert_true(ashlar_is_aligned(extent->base, align));
     }
     assert_int_equal(extent->len_bytes, npages * PAGE);
     for (bool *page = written(extent->base); page < written(ashlar_extent_guard(extent)); page++)
@@ -809,6 +859,8 @@ int main(void)
         CASE(nothing_is_taken_where_nothing_is_kept),
         CASE(what_was_freed_serves_the_next_request_and_tells_of_old_contents),
         CASE(who_wants_clean_pages_gets_no_others),
+        CASE(who_wants_pages_gets_no_empty_address_space),
+        CASE(who_wants_pages_gets_what_waits_in_a_front),
         CASE(freed_neighbours_of_one_state_become_one),
         CASE(what_a_request_leaves_is_kept),
         CASE(an_alignment_is_cut_out_of_the_middle),

@@ -18,6 +18,7 @@
 
 #define PAGE (ashlar_os_facts.page_bytes)
 #define UNIT ASHLAR_RECYCLE_UNIT_BYTES
+#define TABLE (ashlar_os_facts.table_bytes)
 #define BLOCKS 64
 
 static struct ashlar_extent *blocks[BLOCKS];
@@ -55,27 +56,38 @@ static int end(void **state)
     return 0;
 }
 
-/* A live block of fresh pages that begins with a unit. */
-static struct ashlar_extent *make(size_t len_bytes)
+/* A live block of fresh pages at a multiple of `align`. */
+static struct ashlar_extent *make_at(size_t len_bytes, size_t align)
 {
     size_t taken_bytes;
     struct ashlar_extent *extent = ashlar_extent_new();
     assert_non_null(extent);
-    extent->base = ashlar_region_take(len_bytes + PAGE, UNIT, ASHLAR_PAGES_BASE, &extent->region,
+    extent->base = ashlar_region_take(len_bytes + PAGE, align, ASHLAR_PAGES_BASE, &extent->region,
                                       &taken_bytes);
     assert_non_null(extent->base);
     extent->len_bytes = taken_bytes - PAGE;
     lock();
-    assert_true(ashlar_mapcache_cut_fresh_locked(extent, len_bytes, UNIT));
+    assert_true(ashlar_mapcache_cut_fresh_locked(extent, len_bytes, align));
     ashlar_mapcache_unlock();
     return extent;
 }
 
-/* The same, put back at the end of the case. */
-static struct ashlar_extent *hold(size_t len_bytes)
+/* The same that begins with a unit. */
+static struct ashlar_extent *make(size_t len_bytes)
+{
+    return make_at(len_bytes, UNIT);
+}
+
+/* Blocks put back at the end of the case. */
+static struct ashlar_extent *hold_at(size_t len_bytes, size_t align)
 {
     assert_true(block_count < BLOCKS);
-    return blocks[block_count++] = make(len_bytes);
+    return blocks[block_count++] = make_at(len_bytes, align);
+}
+
+static struct ashlar_extent *hold(size_t len_bytes)
+{
+    return hold_at(len_bytes, UNIT);
 }
 
 static uint64_t mark_of(uint64_t tag, size_t offset)
@@ -102,16 +114,21 @@ static uint64_t tag_of(const char *unit)
     return first >> 32;
 }
 
-/* Keeps a marked block of `units` units, a live page behind it. Where its guard would stand are
-   contents of an earlier, longer one. */
-static struct ashlar_extent *keep(size_t units, uint64_t tag)
+/* Keeps a marked block, a live page behind it. Where its guard would stand are contents of an
+   earlier, longer one. */
+static struct ashlar_extent *keep_at(size_t len_bytes, size_t align, uint64_t tag)
 {
-    struct ashlar_extent *extent = make(units * UNIT);
+    struct ashlar_extent *extent = make_at(len_bytes, align);
     mark(extent, tag);
     memset(ashlar_extent_guard(extent), 1, PAGE);
     (void)hold(PAGE);
     put(extent, ASHLAR_EXTENT_DIRTY);
     return extent;
+}
+
+static struct ashlar_extent *keep(size_t units, uint64_t tag)
+{
+    return keep_at(units * UNIT, UNIT, tag);
 }
 
 static struct ashlar_recycle_plan plan_for(const struct ashlar_extent *extent, size_t offset_bytes)
@@ -276,6 +293,138 @@ static void a_run_in_kernel_mappings_of_its_own_is_known_as_such(void **state)
     assert_int_equal(recycle(block, 0), 2 * UNIT);
     assert_true(old->is_patched);
     assert_true(block->is_patched);
+}
+
+static size_t align_of_plan(const struct ashlar_extent *extent, size_t offset_bytes)
+{
+    struct ashlar_recycle_plan plan = plan_for(extent, offset_bytes);
+    size_t align = ashlar_recycle_align(&plan);
+    ashlar_recycle_cancel(&plan);
+    return align;
+}
+
+static void a_block_is_to_begin_at_a_table_when_one_is_to_be_moved(void **state)
+{
+    (void)state;
+    struct ashlar_extent *block = hold(2 * TABLE);
+    struct ashlar_extent *short_block = hold(TABLE - UNIT);
+    assert_int_equal(align_of_plan(block, 0), UNIT); /* nothing is planned */
+    (void)keep_at(TABLE - UNIT, TABLE, 7);
+    assert_int_equal(align_of_plan(block, 0), UNIT);
+    (void)keep_at(TABLE, TABLE, 8);
+    assert_int_equal(align_of_plan(block, 0), TABLE); /* the table first, then the other */
+    assert_int_equal(align_of_plan(block, TABLE - UNIT), TABLE); /* the last of two runs */
+    assert_int_equal(align_of_plan(short_block, 0), UNIT);
+}
+
+/* Were a table planned for any other place, its pages would be moved one by one. */
+static void tables_are_planned_for_places_of_tables_only(void **state)
+{
+    (void)state;
+    struct ashlar_extent *units = keep_at(TABLE - UNIT, TABLE, 7);
+    struct ashlar_extent *tables = keep_at(2 * TABLE, TABLE, 8);
+    struct ashlar_extent *block = hold_at(3 * TABLE, TABLE);
+    struct ashlar_recycle_plan plan = plan_for(block, UNIT);
+    assert_int_equal(plan.count, 2);
+    assert_ptr_equal(plan.runs[0], units);
+    assert_int_equal(plan.run_bytes[0], TABLE - UNIT);
+    assert_ptr_equal(plan.runs[1], tables);
+    assert_int_equal(plan.run_bytes[1], 2 * TABLE);
+    assert_int_equal(ashlar_recycle_run(&plan, block, UNIT), 3 * TABLE - UNIT);
+    for (size_t at = UNIT; at < 3 * TABLE; at += UNIT)
+        assert_int_equal(tag_of(block->base + at), at < TABLE ? 7 : 8);
+}
+
+/* Moves `len_bytes` from `from_offset` behind a place of a table to `to_offset` behind another; the
+   number of calls that takes. */
+static unsigned count_moves(size_t from_offset, size_t to_offset, size_t len_bytes)
+{
+    struct ashlar_extent *from = make_at(from_offset + len_bytes + UNIT, TABLE);
+    struct ashlar_extent *to = make_at(to_offset + len_bytes + UNIT, TABLE);
+    unsigned before = fake_os_count(FAKE_OS_MOVE);
+    mark(from, 7);
+    from->is_patched = true;
+    to->is_patched = true;
+    assert_int_equal(ashlar_recycle_move(from->base + from_offset, to->base + to_offset, len_bytes),
+                     len_bytes);
+    unsigned calls = fake_os_count(FAKE_OS_MOVE) - before;
+    for (size_t at = 0; at < from->len_bytes; at += UNIT)
+        assert_int_equal(tag_of(from->base + at), at - from_offset < len_bytes ? 0 : 7);
+    for (size_t at = 0; at < to->len_bytes; at += UNIT)
+        assert_int_equal(tag_of(to->base + at), at - to_offset < len_bytes ? 7 : 0);
+    put(from, ASHLAR_EXTENT_DIRTY);
+    put(to, ASHLAR_EXTENT_DIRTY);
+    return calls;
+}
+
+static void whole_tables_are_moved_by_a_call_each(void **state)
+{
+    (void)state;
+    assert_int_equal(count_moves(0, 0, 0), 0);
+    assert_int_equal(count_moves(0, 0, UNIT), 1);
+    assert_int_equal(count_moves(0, 0, TABLE), 1);
+    assert_int_equal(count_moves(0, 0, TABLE + UNIT), 2);
+    assert_int_equal(count_moves(0, TABLE, 2 * TABLE), 2);
+    /* Up to the first place of a table, a table, and the rest. */
+    assert_int_equal(count_moves(UNIT, TABLE + UNIT, 2 * TABLE), 3);
+    assert_int_equal(count_moves(TABLE - UNIT, TABLE - UNIT, 2 * UNIT), 2);
+}
+
+static void what_lies_elsewhere_in_its_table_is_moved_by_one_call(void **state)
+{
+    (void)state;
+    assert_int_equal(count_moves(0, UNIT, 2 * TABLE), 1);
+    assert_int_equal(count_moves(UNIT, 2 * UNIT, TABLE), 1);
+    assert_int_equal(count_moves(TABLE - UNIT, 0, 2 * UNIT), 1);
+}
+
+static void a_move_tells_how_much_has_gone_when_the_kernel_would_not_any_more(void **state)
+{
+    (void)state;
+    struct ashlar_extent *from = hold_at(3 * TABLE, TABLE);
+    struct ashlar_extent *to = hold_at(3 * TABLE, TABLE);
+    from->is_patched = true;
+    to->is_patched = true;
+    mark(from, 7);
+    for (unsigned done = 0; done < 3; done++) {
+        fake_os_fail(FAKE_OS_MOVE, done, 1, ENOMEM);
+        unsigned calls = fake_os_count(FAKE_OS_MOVE);
+        assert_int_equal(ashlar_recycle_move(from->base, to->base, 3 * TABLE), done * TABLE);
+        assert_int_equal(fake_os_count(FAKE_OS_MOVE), calls + done + 1);
+        for (size_t at = 0; at < 3 * TABLE; at += UNIT) {
+            assert_int_equal(tag_of(to->base + at), at < done * TABLE ? 7 : 0);
+            assert_int_equal(tag_of(from->base + at), at < done * TABLE ? 0 : 7);
+        }
+        fake_os_obey();
+        assert_int_equal(ashlar_recycle_move(to->base, from->base, done * TABLE), done * TABLE);
+    }
+}
+
+/* A purge that leaves them where they are would leave the mappings, too. */
+static void a_run_moved_in_part_is_purged_by_a_fresh_mapping(void **state)
+{
+    (void)state;
+    struct ashlar_extent *run = keep_at(3 * TABLE, TABLE, 7);
+    struct ashlar_extent *block = hold_at(3 * TABLE, TABLE);
+    char *base = run->base;
+    fake_os_fail(FAKE_OS_MOVE, 1, 1, ENOMEM);
+    assert_int_equal(recycle(block, 0), TABLE);
+    assert_true(fake_os_has_failed());
+    fake_os_obey();
+    assert_true(run->is_patched);
+    assert_int_equal(run->state, ASHLAR_EXTENT_DIRTY);
+    assert_int_equal(kept_bytes(), 3 * TABLE);
+    assert_true(block->is_patched);
+    for (size_t at = 0; at < 3 * TABLE; at += UNIT) {
+        assert_int_equal(tag_of(block->base + at), at < TABLE ? 7 : 0);
+        assert_int_equal(tag_of(base + at), at < TABLE ? 0 : 7);
+    }
+    unsigned mapped = fake_os_count(FAKE_OS_MAP_OVER);
+    assert_true(ashlar_purge_all());
+    assert_int_equal(fake_os_count(FAKE_OS_MAP_OVER), mapped + 1);
+    assert_int_equal(run->state, ASHLAR_EXTENT_CLEAN);
+    assert_false(run->is_patched);
+    assert_true(test_is_zero(base, 3 * TABLE));
 }
 
 static void what_was_planned_and_cancelled_is_kept_as_it_was(void **state)
@@ -450,6 +599,12 @@ int main(void)
         CASE(with_the_budget_spent_nothing_moves),
         CASE(when_one_move_fails_the_rest_stays_kept),
         CASE(a_run_in_kernel_mappings_of_its_own_is_known_as_such),
+        CASE(a_block_is_to_begin_at_a_table_when_one_is_to_be_moved),
+        CASE(tables_are_planned_for_places_of_tables_only),
+        CASE(whole_tables_are_moved_by_a_call_each),
+        CASE(what_lies_elsewhere_in_its_table_is_moved_by_one_call),
+        CASE(a_move_tells_how_much_has_gone_when_the_kernel_would_not_any_more),
+        CASE(a_run_moved_in_part_is_purged_by_a_fresh_mapping),
         CASE(what_was_planned_and_cancelled_is_kept_as_it_was),
         CASE(an_emptied_run_is_put_back_during_a_fork_and_without_descriptors),
         CASE(whichever_call_fails_no_page_is_lost_and_no_old_one_called_clean),

@@ -3,8 +3,12 @@
  */
 #include "unit/testing.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "os/os.h"
 
@@ -138,6 +142,77 @@ static void many_ranges_are_purged_and_nothing_between_them(void **state)
     purge_many_ranges();
 }
 
+#define LOCKED_RANGES 100 /* more than one call takes */
+
+/* One page of range `locked` is mlocked; false where that is forbidden. */
+static bool purge_up_to_locked(size_t locked)
+{
+    struct ashlar_os_range ranges[LOCKED_RANGES];
+    size_t done = SIZE_MAX;
+    char *pages = map_pages(2 * LOCKED_RANGES);
+    memset(pages, 1, 2 * LOCKED_RANGES * PAGE);
+    for (size_t i = 0; i < LOCKED_RANGES; i++)
+        ranges[i] = (struct ashlar_os_range){pages + 2 * i * PAGE, PAGE};
+    bool is_locked = lock_pages(ranges[locked].addr, 1);
+    if (is_locked) {
+        assert_int_equal(ashlar_os_purge_many(ranges, LOCKED_RANGES, &done), EINVAL);
+        assert_int_equal(done, locked);
+        for (size_t i = 0; i < LOCKED_RANGES; i++)
+            assert_int_equal(test_is_zero(ranges[i].addr, PAGE), i < locked);
+        /* Whoever asked goes on behind it. */
+        size_t left = LOCKED_RANGES - locked - 1;
+        assert_int_equal(ashlar_os_purge_many(ranges + locked + 1, left, &done), 0);
+        assert_int_equal(done, left);
+        for (size_t i = 0; i < LOCKED_RANGES; i++)
+            assert_int_equal(test_is_zero(ranges[i].addr, PAGE), i != locked);
+    }
+    assert_int_equal(ashlar_os_unmap(pages, 2 * LOCKED_RANGES * PAGE), 0);
+    return is_locked;
+}
+
+static void purging_many_ranges_stops_at_a_locked_one_and_says_which(void **state)
+{
+    (void)state;
+    static const size_t places[] = {0, 1, 63, 64, 65, LOCKED_RANGES - 1};
+    for (int is_batch = ashlar_os_facts.has_purge_batch; is_batch >= 0; is_batch--) {
+        ashlar_os_facts.has_purge_batch = is_batch;
+        for (size_t i = 0; i < ASHLAR_ARRAY_LEN(places); i++) {
+            if (!purge_up_to_locked(places[i])) {
+                print_message("no page can be locked here\n");
+                skip();
+            }
+        }
+    }
+}
+
+static void what_is_mapped_and_what_is_in_memory_is_known_of_any_address(void **state)
+{
+    (void)state;
+    void *reserved;
+    char *pages = map_pages(2);
+    assert_true(ashlar_os_is_mapped(pages));
+    assert_true(ashlar_os_is_mapped(pages + 2 * PAGE - 1));
+    assert_false(ashlar_os_is_resident(pages + PAGE));
+    pages[PAGE] = 1;
+    assert_true(ashlar_os_is_resident(pages + PAGE + 77));
+    assert_int_equal(ashlar_os_reserve(PAGE, &reserved), 0);
+    assert_true(ashlar_os_is_mapped(reserved));
+    assert_int_equal(ashlar_os_unmap(reserved, PAGE), 0);
+    assert_int_equal(ashlar_os_unmap(pages + PAGE, PAGE), 0);
+    assert_true(ashlar_os_is_mapped(pages + PAGE - 1));
+    assert_false(ashlar_os_is_mapped(pages + PAGE));
+    assert_false(ashlar_os_is_resident(pages + PAGE));
+    assert_int_equal(ashlar_os_unmap(pages, PAGE), 0);
+    /* Others' memory, and what is no address at all. */
+    assert_true(ashlar_os_is_mapped(&reserved));
+    assert_true(ashlar_os_is_mapped("text"));
+    static const uintptr_t nowhere[] = {0, 1, UINTPTR_MAX, UINTPTR_MAX / 2 + 1, UINTPTR_MAX / 2};
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(nowhere); i++) {
+        assert_false(ashlar_os_is_mapped((const void *)nowhere[i]));
+        assert_false(ashlar_os_is_resident((const void *)nowhere[i]));
+    }
+}
+
 static void guard_markers_stand_until_they_are_removed(void **state)
 {
     (void)state;
@@ -208,6 +283,203 @@ static void random_numbers_differ(void **state)
     assert_true(one != two && two != three && one != three);
 }
 
+static uint64_t precise_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void sleep_ms(long ms)
+{
+    int saved = errno;
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+    errno = saved;
+}
+
+static void who_waits_sleeps_until_the_time_is_up(void **state)
+{
+    (void)state;
+    _Atomic uint32_t word = 5;
+    unsigned returns = 0; /* one may be for no reason */
+    uint64_t start_ms = precise_ms();
+    for (; precise_ms() - start_ms < 30; returns++)
+        ashlar_os_wait(&word, 5, 30);
+    assert_in_range(returns, 1, 5);
+    ashlar_os_wait(&word, 5, 0);
+    ashlar_os_wake(&word); /* nobody */
+    assert_int_equal(word, 5);
+}
+
+static void nobody_waits_for_what_has_happened_already(void **state)
+{
+    (void)state;
+    _Atomic uint32_t word = 6;
+    ashlar_os_wait(&word, 5, -1);
+    ashlar_os_wait(&word, 7, 100000);
+}
+
+#define PATIENCE_MS 2000
+
+static _Atomic bool is_done;
+
+/* Runs `body`, which sets is_done, in a thread of its own. */
+static void start_thread(void (*body)(void))
+{
+    is_done = false;
+    assert_int_equal(ashlar_os_start_thread(body), 0);
+}
+
+static bool is_done_in_time(void)
+{
+    for (int ms = 0; !is_done && ms < PATIENCE_MS; ms++)
+        sleep_ms(1);
+    return is_done;
+}
+
+static _Atomic pid_t tid_there;
+
+static void be_done(void)
+{
+    tid_there = gettid();
+    is_done = true;
+}
+
+/* Threads of this process, a sanitizer's among them. */
+static unsigned count_threads(void)
+{
+    struct stat tasks;
+    assert_int_equal(stat("/proc/self/task", &tasks), 0);
+    return (unsigned)tasks.st_nlink - 2; /* . and .. */
+}
+
+static bool has_ended_in_time(pid_t tid)
+{
+    char path[64];
+    int saved = errno;
+    snprintf(path, sizeof path, "/proc/self/task/%d", (int)tid);
+    for (int ms = 0; access(path, F_OK) == 0 && ms < PATIENCE_MS; ms++)
+        sleep_ms(1);
+    bool has_ended = access(path, F_OK) != 0;
+    errno = saved;
+    return has_ended;
+}
+
+/* The first case that starts a thread. */
+static void a_thread_is_noticed_and_not_forgotten_when_it_ends(void **state)
+{
+    (void)state;
+    if (count_threads() == 1)
+        assert_false(ashlar_os_has_threads());
+    start_thread(be_done);
+    assert_true(ashlar_os_has_threads());
+    assert_true(is_done_in_time());
+    assert_true(has_ended_in_time(tid_there));
+    assert_true(ashlar_os_has_threads());
+}
+
+static sigset_t blocked_there;
+static int detach_state;
+static int errno_there;
+
+static void look_around(void)
+{
+    pthread_attr_t attr;
+    errno = EDOM;
+    ashlar_os_yield();
+    errno_there = errno;
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &blocked_there);
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        (void)pthread_attr_getdetachstate(&attr, &detach_state);
+        (void)pthread_attr_destroy(&attr);
+    }
+    is_done = true;
+}
+
+static bool is_blockable(int signal_number)
+{
+    bool is_of_libc = signal_number >= 32 && signal_number < SIGRTMIN;
+    return signal_number != SIGKILL && signal_number != SIGSTOP && !is_of_libc;
+}
+
+static void a_thread_is_detached_and_receives_no_signal(void **state)
+{
+    (void)state;
+    sigset_t mine;
+    sigset_t still_mine;
+    sigemptyset(&mine);
+    sigaddset(&mine, SIGUSR2);
+    pthread_sigmask(SIG_SETMASK, &mine, NULL);
+    detach_state = -1;
+    start_thread(look_around);
+    pthread_sigmask(SIG_SETMASK, NULL, &still_mine);
+    assert_true(is_done_in_time());
+    assert_int_equal(detach_state, PTHREAD_CREATE_DETACHED);
+    assert_int_equal(errno_there, EDOM);
+    for (int signal_number = 1; signal_number <= SIGRTMAX; signal_number++) {
+        if (is_blockable(signal_number))
+            assert_int_equal(sigismember(&blocked_there, signal_number), 1);
+        assert_int_equal(sigismember(&still_mine, signal_number), signal_number == SIGUSR2);
+    }
+    sigemptyset(&mine);
+    pthread_sigmask(SIG_SETMASK, &mine, NULL);
+}
+
+static _Atomic uint32_t bell;
+static _Atomic unsigned waits;
+
+static void wait_for_bell(void)
+{
+    while (bell == 0) {
+        waits++;
+        ashlar_os_wait(&bell, 0, -1);
+    }
+    is_done = true;
+}
+
+static void who_sleeps_without_end_is_woken(void **state)
+{
+    (void)state;
+    bell = 0;
+    waits = 0;
+    start_thread(wait_for_bell);
+    for (int ms = 0; waits == 0 && ms < PATIENCE_MS; ms++)
+        sleep_ms(1);
+    sleep_ms(20); /* asleep by now */
+    assert_false(is_done);
+    ashlar_os_wake(&bell); /* for no reason */
+    sleep_ms(5);
+    assert_false(is_done);
+    bell = 1;
+    ashlar_os_wake(&bell);
+    assert_true(is_done_in_time());
+    assert_in_range(waits, 1, 5);
+}
+
+static void expect_no_thread(void *context)
+{
+    (void)context;
+    struct rlimit limit = {0, 0};
+    if (setrlimit(RLIMIT_NPROC, &limit) != 0 || (geteuid() == 0 && setuid(65534) != 0))
+        _exit(77); /* the limit does not bind root */
+    errno = EDOM;
+    if (ashlar_os_start_thread(be_done) != EAGAIN || errno != EDOM)
+        _exit(1);
+}
+
+static void where_no_thread_is_to_be_had_the_caller_is_told(void **state)
+{
+    (void)state;
+    int saved = errno;
+    struct test_outcome outcome = test_in_child(expect_no_thread, NULL);
+    errno = saved;
+    if (WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == 77) {
+        print_message("threads cannot be forbidden here\n");
+        skip();
+    }
+    assert_true(test_went_well(&outcome));
+}
+
 static void we_are_not_privileged_and_yielding_returns(void **state)
 {
     (void)state;
@@ -273,6 +545,8 @@ int main(void)
         CASE(a_reservation_cannot_be_touched_until_it_is_committed),
         CASE(purged_pages_read_as_zero_also_when_they_are_locked),
         CASE(many_ranges_are_purged_and_nothing_between_them),
+        CASE(purging_many_ranges_stops_at_a_locked_one_and_says_which),
+        CASE(what_is_mapped_and_what_is_in_memory_is_known_of_any_address),
         CASE(guard_markers_stand_until_they_are_removed),
         CASE(moved_pages_are_at_their_new_place_and_the_old_one_is_empty),
         CASE(the_clock_never_runs_backwards),
@@ -281,6 +555,12 @@ int main(void)
         CASE(we_are_not_privileged_and_yielding_returns),
         CASE(the_address_limit_is_known_and_felt_as_enomem),
         CASE(a_call_that_fails_for_another_reason_than_memory_stops_the_process),
+        CASE(who_waits_sleeps_until_the_time_is_up),
+        CASE(nobody_waits_for_what_has_happened_already),
+        CASE(a_thread_is_noticed_and_not_forgotten_when_it_ends),
+        CASE(a_thread_is_detached_and_receives_no_signal),
+        CASE(who_sleeps_without_end_is_woken),
+        CASE(where_no_thread_is_to_be_had_the_caller_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

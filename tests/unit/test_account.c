@@ -10,6 +10,7 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "large/account.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 
 #define SLACK_BYTES (16 * ASHLAR_MIB) /* always allowed: account.h */
@@ -20,9 +21,7 @@ static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    test_restore_defaults();
     now_ms = ashlar_os_now_ms();
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "conf/options.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 
 #define PAGE (ashlar_os_facts.page_bytes)
@@ -17,9 +18,7 @@ static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    test_restore_defaults();
     errno = UNTOUCHED;
     return 0;
 }

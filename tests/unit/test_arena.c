@@ -11,6 +11,7 @@
 #include "map/meta.h"
 #include "map/pagemap.h"
 #include "small/arena.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 
 /* More than two leaves of the page map. */
@@ -27,9 +28,7 @@ static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    test_restore_defaults();
     arena = ashlar_arena_at(0);
     return 0;
 }

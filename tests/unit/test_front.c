@@ -10,6 +10,7 @@
 #include "large/front.h"
 #include "large/large.h"
 #include "map/pagemap.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 
 #define PAGE ((size_t)4096)
@@ -19,9 +20,7 @@ static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    test_restore_defaults();
     (void)ashlar_large_trim();
     return 0;
 }

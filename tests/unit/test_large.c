@@ -12,23 +12,17 @@
 #include "large/large.h"
 #include "large/mapcache.h"
 #include "map/pagemap.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 #include "unit/large_checks.h"
 
 #define PAGE (ashlar_os_facts.page_bytes)
 
-static void restore_defaults(void)
-{
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
-}
-
 static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    restore_defaults();
+    test_restore_defaults();
     /* Without the threads' fronts (see test_front.c): every free reaches the mapping cache at once. */
     (void)ashlar_option_set(ASHLAR_OPTION_cache_max, 511 << 20);
     large_check_begin_peak();

@@ -14,6 +14,7 @@
 #include "large/mapcache.h"
 #include "large/purge.h"
 #include "map/meta.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 #include "unit/large_checks.h"
 
@@ -150,18 +151,11 @@ static size_t expect_whole(void)
     return count;
 }
 
-static void restore_defaults(void)
-{
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
-}
-
 static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    restore_defaults();
+    test_restore_defaults();
     now_ms = ashlar_os_now_ms();
     pin = make(1);
     return 0;

@@ -12,6 +12,7 @@
 #include "large/mapcache.h"
 #include "large/purge.h"
 #include "map/pagemap.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 #include "unit/large_checks.h"
 
@@ -36,9 +37,7 @@ static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    test_restore_defaults();
     pin = make(PAGE);
     return 0;
 }

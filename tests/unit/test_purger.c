@@ -11,6 +11,7 @@
 #include "front/purger.h"
 #include "large/large.h"
 #include "map/pagemap.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 
 #define BLOCK_BYTES (4 * ASHLAR_MIB)
@@ -21,9 +22,7 @@ static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    test_restore_defaults();
     (void)ashlar_large_trim();
     atomic_store(&ashlar_purger_state, ASHLAR_PURGER_NONE);
     sleeps = 0;

@@ -10,6 +10,7 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "front/route.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 
 #define TEXT_MOST ((size_t)65536)
@@ -21,9 +22,7 @@ static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    test_restore_defaults();
     return 0;
 }
 

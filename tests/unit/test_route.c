@@ -11,6 +11,7 @@
 #include "front/route.h"
 #include "large/mapcache.h"
 #include "small/arena.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 
 #define THRESHOLD ((size_t)ashlar_opt.large_threshold)
@@ -19,9 +20,7 @@ static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    test_restore_defaults();
     return 0;
 }
 

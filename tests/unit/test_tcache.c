@@ -8,6 +8,7 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "front/tcache.h"
+#include "unit/defaults.h"
 #include "unit/fake_os.h"
 
 #define CLASS 9u
@@ -22,9 +23,7 @@ static int begin(void **state)
 {
     (void)state;
     fake_os_reset();
-    for (unsigned id = 0; id < ASHLAR_OPTION_COUNT; id++)
-        (void)ashlar_option_set((enum ashlar_option_id)id,
-                                ashlar_option_row((enum ashlar_option_id)id)->default_value);
+    test_restore_defaults();
     return 0;
 }
 

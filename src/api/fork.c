@@ -25,14 +25,13 @@
 #include "front/tcache.h"
 #include "large/mapcache.h"
 #include "map/meta.h"
-#include "map/pagemap.h"
 #include "map/region.h"
 #include "small/arena.h"
 
 /* In rank order; the arenas, as many as there are, stand between HEAPS and LARGE. */
 static struct ashlar_lock *const before_arenas[] = {&ashlar_boot_lock, &ashlar_heaps_lock};
 static struct ashlar_lock *const behind_arenas[] = {&ashlar_large_lock, &ashlar_region_lock,
-                                                    &ashlar_pagemap_lock, &ashlar_meta_lock};
+                                                    &ashlar_meta_lock};
 
 /* Written by the forking thread while it holds the gate. */
 static sigset_t signals_before;

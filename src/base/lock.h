@@ -25,7 +25,6 @@
     LOCK_RANK(ARENA, "no", "one arena: its chunks and abandoned slabs")                  \
     LOCK_RANK(LARGE, "no", "spans of large blocks, the mapping cache")                   \
     LOCK_RANK(REGION, "yes", "reservation and commit edge of address space")             \
-    LOCK_RANK(PAGEMAP, "yes", "growth of the page map; reads take no lock")              \
     LOCK_RANK(META, "yes", "store of the library's own structures")                      \
     LOCK_RANK(REPORT, "write(2) only", "one report at a time")
 

@@ -20,7 +20,6 @@
 
 #include "base/check.h"
 #include "conf/counters.h"
-#include "base/lock.h"
 #include "map/pagemap.h"
 #include "map/region.h"
 #include "os/os.h"
@@ -57,14 +56,9 @@ static char *map_pages(size_t len_bytes, size_t align)
     char *pages = ashlar_region_map_chunk(len_bytes, align);
     if (pages == NULL)
         return NULL;
-    /* Growing the page map wants a lock. Address space within the same 4 GiB is there already;
-       where it is not, wait for the fork to end: nothing else can be done. */
-    while (!ashlar_pagemap_prepare(pages, len_bytes)) {
-        if (!ashlar_lock_is_shut(&ashlar_pagemap_lock)) {
-            (void)ashlar_region_unmap_chunk(pages, len_bytes);
-            return NULL;
-        }
-        ashlar_os_yield();
+    if (!ashlar_pagemap_prepare(pages, len_bytes)) {
+        (void)ashlar_region_unmap_chunk(pages, len_bytes);
+        return NULL;
     }
     ashlar_pagemap_set(pages, len_bytes, &store_span);
     return pages;

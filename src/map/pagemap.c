@@ -3,7 +3,7 @@
  *
  * Purpose     See pagemap.h.
  * Invariants  A leaf, once in the root, stays: readers may hold its address for ever.
- * Locking     PAGEMAP for growth.
+ * Locking     Atomics.
  * Layer       map/.
  */
 #include "map/pagemap.h"
@@ -14,35 +14,41 @@
 /* 512 KiB of address space in .bss, of which a program touches a page or two. */
 _Atomic(ashlar_pagemap_entry *) ashlar_pagemap_root[ASHLAR_PAGEMAP_ROOT_COUNT];
 
-struct ashlar_lock ashlar_pagemap_lock = ASHLAR_LOCK_INIT(PAGEMAP);
-
 /* The first leaf a program needs. Here since the program was loaded, so that a program which locks
    its memory (mlockall with MCL_FUTURE, 8 MiB allowed) does not need room for one more mapping. */
 static ashlar_pagemap_entry first_leaf[ASHLAR_PAGEMAP_LEAF_COUNT];
-static bool is_first_used; /* PAGEMAP */
+static _Atomic bool is_first_used;
 
-static bool map_leaf(void **leaf)
+/* NULL: out of memory. */
+static ashlar_pagemap_entry *make_leaf(void)
 {
-    if (is_first_used)
-        return ashlar_os_map(sizeof first_leaf, leaf) == 0;
-    is_first_used = true;
-    *leaf = first_leaf;
-    return true;
+    if (!atomic_exchange_explicit(&is_first_used, true, memory_order_relaxed))
+        return first_leaf;
+    void *leaf;
+    return ashlar_os_map(sizeof first_leaf, &leaf) == 0 ? leaf : NULL;
 }
 
+/* For a leaf that nobody has seen. */
+static void drop_leaf(ashlar_pagemap_entry *leaf)
+{
+    if (leaf == first_leaf)
+        atomic_store_explicit(&is_first_used, false, memory_order_relaxed);
+    else
+        (void)ashlar_os_unmap(leaf, sizeof first_leaf);
+}
+
+/* No lock: whoever forks needs the map to grow while every lock is shut, its own included. Two
+   threads may both make a leaf, and the later one drops its own. */
 static bool grow_leaf(size_t index)
 {
-    if (!ashlar_lock_take(&ashlar_pagemap_lock))
-        return false;
-    bool has_leaf = ashlar_pagemap_root[index] != NULL;
-    void *leaf;
-    if (!has_leaf && map_leaf(&leaf)) {
-        /* Pairs with the acquire in ashlar_pagemap_find: the leaf is seen zero. */
-        atomic_store_explicit(&ashlar_pagemap_root[index], leaf, memory_order_release);
-        has_leaf = true;
-    }
-    ashlar_lock_release(&ashlar_pagemap_lock);
-    return has_leaf;
+    ashlar_pagemap_entry *leaf = make_leaf();
+    ashlar_pagemap_entry *none = NULL;
+    /* Release pairs with the acquire in ashlar_pagemap_find: the leaf is seen zero. */
+    if (leaf != NULL &&
+        !atomic_compare_exchange_strong_explicit(&ashlar_pagemap_root[index], &none, leaf,
+                                                 memory_order_release, memory_order_relaxed))
+        drop_leaf(leaf);
+    return atomic_load_explicit(&ashlar_pagemap_root[index], memory_order_acquire) != NULL;
 }
 
 bool ashlar_pagemap_prepare(const void *start, size_t len_bytes)

@@ -6,15 +6,15 @@
  *             4 KiB granule (a constant, whatever the page size). An entry is NULL unless a span
  *             of ours claims the granule: all granules of a slab, the first one of a large block.
  *             Addresses above 48 bits are nobody's.
- * Locking     Reads: none. Entries are written by whoever owns the memory; leaves grow under
- *             PAGEMAP, which is held over the map call (once per 4 GiB of address space).
+ * Locking     None. Entries are written by whoever owns the memory; a leaf is put in place by one
+ *             compare-exchange (once per 4 GiB of address space), so the map grows also while a
+ *             fork is under way.
  * Layer       map/. Uses os, base.
  */
 #ifndef ASHLAR_MAP_PAGEMAP_H
 #define ASHLAR_MAP_PAGEMAP_H
 
 #include "base/base.h"
-#include "base/lock.h"
 #include "map/span.h"
 
 #define ASHLAR_GRANULE_SHIFT 12
@@ -26,7 +26,6 @@
 
 typedef _Atomic(struct ashlar_span *) ashlar_pagemap_entry;
 
-extern struct ashlar_lock ashlar_pagemap_lock;
 extern _Atomic(ashlar_pagemap_entry *) ashlar_pagemap_root[ASHLAR_PAGEMAP_ROOT_COUNT];
 
 /* The span that claims the granule of `address`, or NULL. */
@@ -42,7 +41,7 @@ static inline struct ashlar_span *ashlar_pagemap_find(const void *address)
     return atomic_load_explicit(&leaf[(uint32_t)a >> ASHLAR_GRANULE_SHIFT], memory_order_acquire);
 }
 
-/* Makes sure that entries for the range can be set; false: out of memory, or a fork under way. */
+/* Makes sure that entries for the range can be set; false: out of memory. */
 bool ashlar_pagemap_prepare(const void *start, size_t len_bytes);
 
 /* Takes `span` off the granule of `start`; false when somebody else has done so: of two threads

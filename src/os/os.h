@@ -117,9 +117,6 @@ bool ashlar_os_is_privileged(void);
    limit. */
 size_t ashlar_os_address_limit(void);
 
-/* Gives up the CPU for a moment. */
-void ashlar_os_yield(void);
-
 /* Sleeps while *word is `seen`, until woken or for `ms` (-1: without end). It may also return for
    no reason. wake: wakes one who sleeps on `word`. */
 void ashlar_os_wait(_Atomic uint32_t *word, uint32_t seen, int ms);

@@ -365,11 +365,6 @@ size_t ashlar_os_address_limit(void)
     return result != 0 || limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
 }
 
-void ashlar_os_yield(void)
-{
-    sched_yield();
-}
-
 void ashlar_os_wait(_Atomic uint32_t *word, uint32_t seen, int ms)
 {
     struct timespec limit = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};

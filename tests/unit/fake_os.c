@@ -8,7 +8,6 @@
 #include "unit/fake_os.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -424,11 +423,6 @@ size_t ashlar_os_huge_page_bytes(void)
 size_t ashlar_os_max_map_count(void)
 {
     return fake_os_max_map_count != 0 ? fake_os_max_map_count : 65530;
-}
-
-void ashlar_os_yield(void)
-{
-    sched_yield();
 }
 
 void ashlar_os_wait(_Atomic uint32_t *word, uint32_t seen, int ms)

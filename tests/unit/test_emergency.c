@@ -210,8 +210,7 @@ static void a_malloc_that_fails_holds_nothing_whichever_call_failed(void **state
 static void shut_locks_are_no_hindrance(void **state)
 {
     (void)state;
-    struct ashlar_lock *const locks[] = {&ashlar_region_lock, &ashlar_pagemap_lock,
-                                         &ashlar_meta_lock};
+    struct ashlar_lock *const locks[] = {&ashlar_region_lock, &ashlar_meta_lock};
     struct attempt attempt = {.held = held_bytes()};
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(locks); i++)
         ashlar_lock_shut(locks[i]);
@@ -222,6 +221,18 @@ static void shut_locks_are_no_hindrance(void **state)
     }
     for (size_t i = ASHLAR_ARRAY_LEN(locks); i-- > 0;)
         ashlar_lock_reopen(locks[i], false);
+}
+
+/* Whoever forks allocates in its own fork handlers, with every lock shut by itself. It waited for
+   the fork to end when its pages lay in a part of the address space that was new to the page map. */
+static void fork_handlers_do_not_hang_where_the_page_map_has_to_grow(void **state)
+{
+    (void)state;
+    void *hole = mmap(NULL, HOLE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                      0);
+    assert_true(hole != MAP_FAILED);
+    shut_locks_are_no_hindrance(state);
+    munmap(hole, HOLE_BYTES);
 }
 
 static void what_is_left_for_later_is_all_there_later(void **state)
@@ -337,6 +348,7 @@ int main(void)
         CASE(a_run_goes_back_with_its_last_block),
         CASE(a_malloc_that_fails_holds_nothing_whichever_call_failed),
         CASE(shut_locks_are_no_hindrance),
+        CASE(fork_handlers_do_not_hang_where_the_page_map_has_to_grow),
         CASE(what_is_left_for_later_is_all_there_later),
         CASE(random_blocks_keep_their_contents),
         CASE(threads_neither_share_nor_lose_blocks),

@@ -20,7 +20,7 @@
 
 static struct ashlar_lock *const locks[] = {&ashlar_boot_lock,   &ashlar_heaps_lock,
                                             &ashlar_large_lock,  &ashlar_region_lock,
-                                            &ashlar_pagemap_lock, &ashlar_meta_lock};
+                                            &ashlar_meta_lock};
 
 static bool are_all_shut(bool are_shut)
 {

@@ -85,6 +85,12 @@ const char *ashlar_options_find_env(char *const *environment);
 bool ashlar_option_set(enum ashlar_option_id id, int64_t value);
 int64_t ashlar_option_get(enum ashlar_option_id id);
 
+/* True when zero or junk fill blocks, so that every request has to be seen. */
+static inline bool ashlar_options_fill_blocks(void)
+{
+    return ashlar_opt.zero == ASHLAR_ZERO_ON || ashlar_opt.junk == ASHLAR_JUNK_ON;
+}
+
 /* Writes the value of an option as a user would type it. */
 void ashlar_option_emit_value(struct ashlar_emit *emit, enum ashlar_option_id id, int64_t value);
 

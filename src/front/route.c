@@ -107,9 +107,11 @@ static void *dress(void *ptr)
 {
     if (ptr == NULL)
         return NULL;
-    if (ASHLAR_UNLIKELY(ashlar_opt.zero == ASHLAR_ZERO_ON))
+    if (ASHLAR_LIKELY(!ashlar_options_fill_blocks()))
+        return ptr;
+    if (ashlar_opt.zero == ASHLAR_ZERO_ON)
         memset(ptr, 0, ashlar_route_usable_size(ptr));
-    else if (ASHLAR_UNLIKELY(ashlar_opt.junk == ASHLAR_JUNK_ON))
+    else
         ashlar_junk_fill_fresh(ptr, ashlar_route_usable_size(ptr));
     return ptr;
 }
@@ -122,8 +124,13 @@ void *ashlar_route_malloc_slow(size_t size)
             return object;
         return dress(alloc(size, ASHLAR_MIN_ALIGN_BYTES, ASHLAR_FILL_ANY));
     }
-    enum ashlar_large_fill fill =
-        ashlar_opt.zero == ASHLAR_ZERO_ON ? ASHLAR_FILL_ZERO : ASHLAR_FILL_ANY;
+    if (ASHLAR_LIKELY(!ashlar_options_fill_blocks())) {
+        void *kept = ashlar_large_take_kept(size);
+        if (ASHLAR_LIKELY(kept != NULL))
+            return kept;
+    }
+    enum ashlar_large_fill fill = ashlar_opt.zero == ASHLAR_ZERO_ON ? ASHLAR_FILL_ZERO
+                                                                    : ASHLAR_FILL_ANY;
     void *ptr = alloc(size, ASHLAR_MIN_ALIGN_BYTES, fill);
     return fill == ASHLAR_FILL_ZERO ? ptr : dress(ptr);
 }

@@ -288,12 +288,6 @@ static struct ashlar_tcache *get_cache(void)
     return cache;
 }
 
-/* True when options want to see every request: the fast path is left empty then. */
-static bool wants_slow_path(void)
-{
-    return ashlar_opt.zero == ASHLAR_ZERO_ON || ashlar_opt.junk == ASHLAR_JUNK_ON;
-}
-
 /* Asks to be told when the thread exits. May allocate, so the cache is in place already. */
 static void watch_exit(struct ashlar_tcache *cache)
 {
@@ -312,7 +306,7 @@ static struct ashlar_tcache *own_cache(void)
     if (cache == NULL)
         return NULL;
     ashlar_tcache_real = cache;
-    if (!wants_slow_path())
+    if (!ashlar_options_fill_blocks()) /* else the fast path stays empty */
         ashlar_tcache_self = cache;
     watch_exit(cache);
     return cache;
@@ -374,7 +368,7 @@ void ashlar_tcache_boot(void)
     if (ashlar_tcache_real != NULL && ashlar_tcache_real != EXITED)
         watch_exit(ashlar_tcache_real);
     /* Options may have become known only now. */
-    if (wants_slow_path())
+    if (ashlar_options_fill_blocks())
         ashlar_tcache_self = &empty_cache;
 }
 

@@ -19,8 +19,11 @@
 /* Blocks a thread may swing between without going past its front. */
 #define SLOTS 8u
 
-/* Longest extent kept here. Beyond, a lock costs nothing beside the pages. */
-#define LEN_MAX (64 * ASHLAR_MIB)
+/* With less than this allowed to be kept, what threads keep in front would be too large a part. */
+#define CACHE_MAX_LEAST ((int64_t)(512 * ASHLAR_MIB))
+
+/* Requests of a thread between two that go past its front. */
+#define LOOK_EVERY 256u
 
 struct slot {
     _Atomic(struct ashlar_extent *) extent;
@@ -30,7 +33,8 @@ struct slot {
 
 struct line {
     _Alignas(ASHLAR_CACHE_LINE_BYTES) struct slot slots[SLOTS];
-    _Atomic unsigned turn; /* slot to evict next */
+    _Atomic unsigned turn;  /* slot to evict next */
+    _Atomic unsigned looks; /* calls of is_look_due */
 };
 
 static struct line lines[LINES];
@@ -84,10 +88,19 @@ struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t align,
     return NULL;
 }
 
+bool ashlar_front_is_look_due(void)
+{
+    struct line *line = &lines[own_line()];
+    unsigned looks = atomic_load_explicit(&line->looks, memory_order_relaxed) + 1;
+    atomic_store_explicit(&line->looks, looks, memory_order_relaxed);
+    return looks % LOOK_EVERY == 0;
+}
+
+/* A line full of such extents is within the limit of what may be kept. */
 static bool has_room(size_t len_bytes)
 {
-    return len_bytes <= LEN_MAX && ashlar_opt.decay_ms != 0 &&
-           ashlar_opt.cache_max >= (int64_t)(SLOTS * LEN_MAX);
+    return ashlar_opt.decay_ms != 0 && ashlar_opt.cache_max >= CACHE_MAX_LEAST &&
+           len_bytes <= (size_t)ashlar_opt.cache_max / SLOTS;
 }
 
 struct ashlar_extent *ashlar_front_put(struct ashlar_extent *extent, uint64_t now_ms)
@@ -115,8 +128,7 @@ struct ashlar_extent *ashlar_front_flush(uint64_t until_ms, uint64_t *freed_ms)
         struct line *line = &lines[ashlar_bit_lowest(left)];
         for (unsigned i = 0; i < SLOTS; i++) {
             *freed_ms = atomic_load_explicit(&line->slots[i].freed_ms, memory_order_relaxed);
-            struct ashlar_extent *extent =
-                *freed_ms <= until_ms ? claim(&line->slots[i]) : NULL;
+            struct ashlar_extent *extent = *freed_ms <= until_ms ? claim(&line->slots[i]) : NULL;
             if (extent != NULL)
                 return extent;
         }

@@ -23,6 +23,10 @@
 struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t align,
                                         struct ashlar_extent **displaced);
 
+/* True once in a few hundred calls of a thread's: time to go the long way, where the clock is
+   looked at and what has grown old is given back. */
+bool ashlar_front_is_look_due(void);
+
 /* Keeps a freed extent. What has to go to the mapping cache instead, if anything: an older one, or
    the extent itself when options leave no room for it. */
 struct ashlar_extent *ashlar_front_put(struct ashlar_extent *extent, uint64_t now_ms);

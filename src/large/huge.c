@@ -12,6 +12,7 @@
 
 #include "base/bits.h"
 #include "conf/options.h"
+#include "large/sample.h"
 #include "os/os.h"
 
 /*
@@ -20,9 +21,6 @@
  * (doc/decisions/0011).
  */
 #define AUTO_MIN_BYTES (32 * ASHLAR_MIB)
-
-/* Pages looked at in a block, evenly spread; all of them resident: it is dense. */
-#define SAMPLES 4
 
 /* Dense blocks without a sparse one that are believed, and the most votes that are remembered: so
    many sparse ones turn a belief round. */
@@ -82,17 +80,6 @@ bool ashlar_huge_is_wanted(size_t len_bytes)
     return is_wanted && is_offered();
 }
 
-/* Nothing is touched, so the block may be gone. */
-static bool is_dense(const char *base, size_t len_bytes)
-{
-    for (size_t i = 0; i < SAMPLES; i++) {
-        size_t at = len_bytes / SAMPLES * i + len_bytes / (2 * SAMPLES);
-        if (!ashlar_os_is_resident(base + at))
-            return false;
-    }
-    return true;
-}
-
 static void vote(size_t len_bytes, int votes)
 {
     _Atomic int *score = &density[ashlar_bit_highest(len_bytes)];
@@ -112,12 +99,13 @@ void ashlar_huge_remember(const char *base, size_t len_bytes)
         return;
     const char *before = atomic_exchange_explicit(&next_base, base, memory_order_relaxed);
     size_t before_len = atomic_exchange_explicit(&next_len, len_bytes, memory_order_relaxed);
-    if (before != NULL && is_dense(before, before_len))
+    if (before != NULL && ashlar_sample_range(before, before_len) == ASHLAR_SAMPLE_DENSE)
         vote(before_len, 1);
 }
 
 void ashlar_huge_observe(const char *base, size_t len_bytes)
 {
     if (is_of_interest(len_bytes))
-        vote(len_bytes, is_dense(base, len_bytes) ? 1 : -SPARSE_WEIGHT);
+        vote(len_bytes,
+             ashlar_sample_range(base, len_bytes) == ASHLAR_SAMPLE_DENSE ? 1 : -SPARSE_WEIGHT);
 }

@@ -21,6 +21,7 @@
 #include "large/mapcache.h"
 #include "large/purge.h"
 #include "large/recycle.h"
+#include "large/sample.h"
 #include "map/pagemap.h"
 #include "os/os.h"
 
@@ -62,7 +63,7 @@ struct request {
     size_t len_bytes;
     size_t align;
     enum ashlar_mapcache_want want;
-    enum ashlar_region_pages pages;  /* of address space that holds no pages yet */
+    enum ashlar_region_pages pages; /* of address space that holds no pages yet */
     uint64_t now_ms;
     struct ashlar_extent *from;      /* the block whose contents come here; not live twice */
     size_t keep_bytes;               /* front of the payload whose pages will come from elsewhere */
@@ -88,8 +89,8 @@ static struct ashlar_extent *find_kept_locked(struct request *request)
     ashlar_recycle_plan_locked(&request->plan, request->len_bytes, request->keep_bytes);
     if (request->plan.count != 0)
         request->align = ashlar_max_size(request->align, ashlar_recycle_align(&request->plan));
-    enum ashlar_mapcache_want want =
-        request->pages == ASHLAR_PAGES_HUGE ? ASHLAR_WANT_CLEAN_HUGE : ASHLAR_WANT_CLEAN;
+    enum ashlar_mapcache_want want = request->pages == ASHLAR_PAGES_HUGE ? ASHLAR_WANT_CLEAN_HUGE
+                                                                         : ASHLAR_WANT_CLEAN;
     if (request->pages == ASHLAR_PAGES_HUGE)
         request->align = ashlar_max_size(request->align, ashlar_os_facts.table_bytes);
     return ashlar_mapcache_take_locked(request->len_bytes, request->align, want, &was_dirty);
@@ -139,8 +140,7 @@ static struct ashlar_extent *find_extent(struct request *request)
         return extent;
     }
     ashlar_count(cache_misses);
-    struct ashlar_extent *fresh = take_fresh(request->len_bytes, request->align,
-                                             request->pages);
+    struct ashlar_extent *fresh = take_fresh(request->len_bytes, request->align, request->pages);
     if (fresh != NULL && !find(request, fresh, &extent)) {
         ashlar_mapcache_put(fresh, ASHLAR_EXTENT_CLEAN, request->now_ms);
         extent = NULL;
@@ -205,6 +205,31 @@ static struct ashlar_extent *take_from_front(size_t len_bytes, size_t align)
     return extent;
 }
 
+/* Up to here clearing costs less than asking the kernel which pages there are. */
+#define CLEAR_UNASKED_BYTES (256 * ASHLAR_KIB)
+
+/* Clears old contents. What was hardly written is purged instead: clearing would make all of it
+   resident. */
+static void clear(char *start, size_t len_bytes)
+{
+    bool is_sparse = len_bytes > CLEAR_UNASKED_BYTES &&
+                     ashlar_sample_range(start, len_bytes) == ASHLAR_SAMPLE_EMPTY;
+    if (!is_sparse || ashlar_os_purge(start, len_bytes) != 0)
+        memset(start, 0, len_bytes);
+}
+
+void *ashlar_large_take_kept(size_t size)
+{
+    size_t len;
+    if (ashlar_front_is_look_due() || !round_request(size, &len))
+        return NULL;
+    struct ashlar_extent *extent = take_from_front(len, ashlar_os_facts.page_bytes);
+    if (extent == NULL)
+        return NULL;
+    publish(extent);
+    return extent->base;
+}
+
 void *ashlar_large_alloc(size_t size, size_t align, enum ashlar_large_fill fill)
 {
     struct request request = {.align = align, .want = ASHLAR_WANT_ANY};
@@ -220,7 +245,7 @@ void *ashlar_large_alloc(size_t size, size_t align, enum ashlar_large_fill fill)
         ashlar_count(large_allocs);
     }
     if (fill == ASHLAR_FILL_ZERO)
-        memset(extent->base, 0, request.dirty_bytes);
+        clear(extent->base, request.dirty_bytes);
     publish(extent);
     return extent->base;
 }
@@ -267,8 +292,8 @@ enum ashlar_large_result ashlar_large_free(struct ashlar_span *span, void *ptr)
 
 size_t ashlar_large_usable_size(const struct ashlar_span *span, const void *ptr)
 {
-    const struct ashlar_extent *extent =
-        ASHLAR_CONTAINER_OF((uintptr_t)span, const struct ashlar_extent, span);
+    const struct ashlar_extent *extent = ASHLAR_CONTAINER_OF((uintptr_t)span,
+                                                             const struct ashlar_extent, span);
     return extent->base == ptr ? extent->len_bytes : 0;
 }
 
@@ -426,8 +451,7 @@ static enum ashlar_large_place place_in(struct ashlar_region *region, const char
 {
     for (struct ashlar_list *link = ashlar_list_first(&region->extents); link != NULL;
          link = ashlar_list_next(&region->extents, link)) {
-        struct ashlar_extent *extent =
-            ASHLAR_CONTAINER_OF(link, struct ashlar_extent, neighbours);
+        struct ashlar_extent *extent = ASHLAR_CONTAINER_OF(link, struct ashlar_extent, neighbours);
         if (ptr >= extent->base && ptr < ashlar_extent_end(extent))
             return is_live(extent) ? ASHLAR_PLACE_INTERIOR : ASHLAR_PLACE_FREED;
     }

@@ -22,6 +22,10 @@ enum ashlar_large_fill {
    memory, or a fork under way. */
 void *ashlar_large_alloc(size_t size, size_t align, enum ashlar_large_fill fill);
 
+/* The same, of any contents, if the calling thread freed a block of this length just before: no
+   lock, no kernel call. NULL, now and then also when there is one: ask ashlar_large_alloc. */
+void *ashlar_large_take_kept(size_t size);
+
 enum ashlar_large_result {
     ASHLAR_LARGE_DONE,
     ASHLAR_LARGE_NOT_A_BLOCK, /* no live block starts there */

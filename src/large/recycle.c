@@ -9,17 +9,49 @@
  */
 #include "large/recycle.h"
 
+#include <stdatomic.h>
+
 #include "base/check.h"
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "large/guard.h"
 #include "large/mapcache.h"
+#include "large/sample.h"
 #include "os/os.h"
 
 #define UNIT ASHLAR_RECYCLE_UNIT_BYTES
 
 /* A moved run lies in a mapping of its own between two halves of another. */
 #define MAPPINGS_PER_MOVE 2
+
+/*
+ * Moves pay only where freed blocks hold pages: one of a run that was written spares faults of ten
+ * to thirty times its cost, one of a run that was not is lost. So each moved run is sampled, and
+ * after so many empty ones on end moves are tried now and then only
+ * (doc/decisions/0012).
+ */
+#define EMPTY_RUNS_BORNE 8
+#define TRY_EVERY 16
+
+/* Statistics, no more: a lost update does no harm. */
+static _Atomic unsigned empty_runs;    /* moved on end */
+static _Atomic unsigned plans_skipped; /* since then */
+
+static void judge_run(const char *base, size_t len_bytes)
+{
+    unsigned before = atomic_load_explicit(&empty_runs, memory_order_relaxed);
+    bool is_empty = ashlar_sample_range(base, len_bytes) == ASHLAR_SAMPLE_EMPTY;
+    atomic_store_explicit(&empty_runs, is_empty ? before + 1 : 0, memory_order_relaxed);
+}
+
+static bool is_worth_a_try(void)
+{
+    if (atomic_load_explicit(&empty_runs, memory_order_relaxed) < EMPTY_RUNS_BORNE)
+        return true;
+    unsigned skipped = atomic_load_explicit(&plans_skipped, memory_order_relaxed) + 1;
+    atomic_store_explicit(&plans_skipped, skipped, memory_order_relaxed);
+    return skipped % TRY_EVERY == 0;
+}
 
 /* A run for the place `at` of a payload of which `want_bytes` are left to fill; NULL: none kept. */
 static struct ashlar_extent *find_run(size_t at, size_t want_bytes, size_t *run_bytes)
@@ -41,7 +73,7 @@ void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan, size_t len_byt
 {
     plan->count = 0;
     if (ashlar_opt.recycle == ASHLAR_RECYCLE_OFF || !ashlar_os_facts.has_move_keep ||
-        offset_bytes % UNIT != 0 || len_bytes < offset_bytes)
+        offset_bytes % UNIT != 0 || len_bytes < offset_bytes || !is_worth_a_try())
         return;
     size_t at = offset_bytes;
     size_t want = ashlar_align_down(len_bytes - offset_bytes, UNIT);
@@ -93,7 +125,7 @@ size_t ashlar_recycle_move(char *from, char *to, size_t len_bytes)
 /* Moves the first bytes of a kept extent to `to`; how many. Fewer than `run_bytes`: the kernel
    would not, or too many mappings are spent. */
 static size_t move_run(struct ashlar_extent *run, size_t run_bytes, struct ashlar_extent *extent,
-                     char *to)
+                       char *to)
 {
     /* A move carries guards along, so the stale ones go first. */
     if (!ashlar_guard_clear(run->region, run->base, run->base + run_bytes) ||
@@ -108,6 +140,7 @@ static size_t move_run(struct ashlar_extent *run, size_t run_bytes, struct ashla
     extent->mappings_spent += MAPPINGS_PER_MOVE;
     ashlar_count(recycle_moves);
     ashlar_count_add(recycle_bytes, moved_bytes);
+    judge_run(to, moved_bytes);
     return moved_bytes;
 }
 

@@ -60,6 +60,29 @@ static void a_freed_block_waits_for_a_request_of_its_length(void **state)
     free_block(second);
 }
 
+static void the_short_way_finds_what_waits_and_takes_the_long_one_now_and_then(void **state)
+{
+    (void)state;
+    char *block = alloc(LEN);
+    assert_null(ashlar_large_take_kept(LEN)); /* nothing waits */
+    free_block(block);
+    assert_null(ashlar_large_take_kept(LEN + 1));
+    unsigned calls = fake_os_count_all();
+    unsigned long_ways = 0;
+    for (unsigned i = 0; i < 1000; i++) {
+        char *kept = ashlar_large_take_kept(LEN);
+        if (kept == NULL) {
+            long_ways++;
+            continue;
+        }
+        assert_ptr_equal(kept, block);
+        assert_int_equal(free_block(kept), ASHLAR_LARGE_DONE);
+    }
+    assert_true(long_ways >= 1 && long_ways <= 10);
+    assert_int_equal(fake_os_count_all(), calls);
+    assert_null(ashlar_large_take_kept(SIZE_MAX));
+}
+
 static void what_waits_is_kept_not_live(void **state)
 {
     (void)state;
@@ -202,6 +225,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_freed_block_waits_for_a_request_of_its_length),
+        CASE(the_short_way_finds_what_waits_and_takes_the_long_one_now_and_then),
         CASE(what_waits_is_kept_not_live),
         CASE(freeing_what_waits_is_a_double_free),
         CASE(what_waits_reads_as_zero_when_zero_is_asked_for),

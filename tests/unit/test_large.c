@@ -86,8 +86,7 @@ static void a_block_is_whole_pages_between_two_guards(void **state)
     for (int i = 0; i < 8; i++) {
         blocks[i] = alloc(sizes[i]);
         assert_non_null(blocks[i]);
-        assert_int_equal(usable(blocks[i]),
-                         ashlar_align_up(sizes[i] != 0 ? sizes[i] : 1, PAGE));
+        assert_int_equal(usable(blocks[i]), ashlar_align_up(sizes[i] != 0 ? sizes[i] : 1, PAGE));
         memset(blocks[i], i + 1, usable(blocks[i]));
         assert_true(is_fenced(blocks[i]));
     }
@@ -190,6 +189,36 @@ static void zero_filled_blocks_are_zero_wherever_their_pages_come_from(void **st
 }
 
 /* ---- realloc ------------------------------------------------------------------------------- */
+
+static void calloc_does_not_make_resident_what_was_hardly_written(void **state)
+{
+    (void)state;
+    size_t size = 4 * ASHLAR_MIB;
+    char *block = alloc(size);
+    char *pin = alloc(PAGE);
+    block[0] = 1;
+    block[size - 1] = 1;
+    free_block(block);
+    char *zero = ashlar_large_alloc(size, PAGE, ASHLAR_FILL_ZERO);
+    assert_ptr_equal(zero, block);
+    for (size_t at = 0; at < size; at += PAGE)
+        assert_false(ashlar_os_is_resident(zero + at));
+    assert_int_equal(zero[0], 0);
+    assert_int_equal(zero[size - 1], 0);
+    free_block(zero);
+    /* Where the kernel does not give pages back they are cleared. */
+    block = alloc(size);
+    block[0] = 1;
+    free_block(block);
+    fake_os_fail(FAKE_OS_PURGE, 0, 1, ENOMEM);
+    zero = ashlar_large_alloc(size, PAGE, ASHLAR_FILL_ZERO);
+    assert_ptr_equal(zero, block);
+    assert_true(fake_os_has_failed());
+    fake_os_obey();
+    assert_true(test_is_zero(zero, size));
+    free_block(zero);
+    free_block(pin);
+}
 
 static void shrinking_stays_in_place_and_fences_the_new_end(void **state)
 {
@@ -438,8 +467,7 @@ static void a_first_alloc_that_fails_holds_nothing(void **state)
 {
     (void)state;
     struct attempt attempt = {.size = 200000, .align = PAGE};
-    unsigned calls =
-        fake_os_fail_each(FAKE_OS_ONE_FAILS, try_alloc, check_first_alloc, &attempt);
+    unsigned calls = fake_os_fail_each(FAKE_OS_ONE_FAILS, try_alloc, check_first_alloc, &attempt);
     assert_true(calls >= 3);
     fake_os_fail_each(FAKE_OS_REST_FAILS, try_alloc, check_first_alloc, &attempt);
 }
@@ -482,10 +510,10 @@ static void a_realloc_that_fails_leaves_the_old_block_as_it_was(void **state)
 {
     (void)state;
     static const struct attempt kinds[] = {
-        {.old_size = 40 * 4096, .size = 10 * 4096},  /* shrink */
-        {.old_size = 40 * 4096, .size = 39 * 4096},  /* shrink by a page: room */
-        {.old_size = 10 * 4096, .size = 40 * 4096},  /* grow at the edge */
-        {.old_size = 40 * 4096, .size = 80 << 20},   /* grow beyond the region: move */
+        {.old_size = 40 * 4096, .size = 10 * 4096}, /* shrink */
+        {.old_size = 40 * 4096, .size = 39 * 4096}, /* shrink by a page: room */
+        {.old_size = 10 * 4096, .size = 40 * 4096}, /* grow at the edge */
+        {.old_size = 40 * 4096, .size = 80 << 20},  /* grow beyond the region: move */
     };
     for (int guard = 0; guard < 4; guard++) {
         (void)ashlar_option_set(ASHLAR_OPTION_guard, guard_modes[guard]);
@@ -923,6 +951,7 @@ int main(void)
         CASE(only_a_live_block_can_be_freed_and_only_by_its_start),
         CASE(a_freed_block_is_reused_without_a_kernel_call),
         CASE(zero_filled_blocks_are_zero_wherever_their_pages_come_from),
+        CASE(calloc_does_not_make_resident_what_was_hardly_written),
         CASE(shrinking_stays_in_place_and_fences_the_new_end),
         CASE(growing_takes_in_what_is_free_behind_it),
         CASE(growing_at_the_edge_extends_the_region),

@@ -426,6 +426,43 @@ static void a_run_moved_in_part_is_purged_by_a_fresh_mapping(void **state)
     assert_true(test_is_zero(base, 3 * TABLE));
 }
 
+/* Plans until runs are to be moved, `most` times at most, and moves them; how many plans it took. */
+static unsigned plan_until_moved(const struct ashlar_extent *target, unsigned most)
+{
+    for (unsigned plans = 1; plans <= most; plans++) {
+        struct ashlar_recycle_plan plan = plan_for(target, 0);
+        if (plan.count == 0)
+            continue;
+        (void)ashlar_recycle_run(&plan, (struct ashlar_extent *)(uintptr_t)target, 0);
+        return plans;
+    }
+    fail_msg("no move in %u plans", most);
+    return 0;
+}
+
+static void runs_that_were_never_written_are_moved_now_and_then_only(void **state)
+{
+    (void)state;
+    struct ashlar_extent *target = hold(4 * UNIT);
+    unsigned plans = 0;
+    for (unsigned moves = 0; moves < 20; moves++) {
+        struct ashlar_extent *unwritten = make(4 * UNIT);
+        *unwritten->base =
+            1; /* where it begins, as a program may that asks for much and uses little */
+        (void)hold(PAGE);
+        put(unwritten, ASHLAR_EXTENT_DIRTY);
+        plans += plan_until_moved(target, 16);
+    }
+    assert_true(plans >= 100);
+    /* One that was written is enough to believe in moves again. */
+    (void)keep(4, 1);
+    (void)plan_until_moved(target, 16);
+    for (unsigned moves = 0; moves < 4; moves++) {
+        (void)keep(4, 2 + moves);
+        assert_int_equal(plan_until_moved(target, 1), 1);
+    }
+}
+
 static void what_was_planned_and_cancelled_is_kept_as_it_was(void **state)
 {
     (void)state;
@@ -545,8 +582,8 @@ static struct ashlar_extent *take_random(uint64_t *seed, uint64_t tag)
     bool was_dirty = false;
     size_t len = (1 + test_random_below(seed, 12)) * UNIT;
     lock();
-    struct ashlar_extent *extent =
-        ashlar_mapcache_take_locked(len, UNIT, ASHLAR_WANT_CLEAN, &was_dirty);
+    struct ashlar_extent *extent = ashlar_mapcache_take_locked(len, UNIT, ASHLAR_WANT_CLEAN,
+                                                               &was_dirty);
     ashlar_mapcache_unlock();
     if (extent == NULL)
         extent = make(len);
@@ -604,6 +641,7 @@ int main(void)
         CASE(what_lies_elsewhere_in_its_table_is_moved_by_one_call),
         CASE(a_move_tells_how_much_has_gone_when_the_kernel_would_not_any_more),
         CASE(a_run_moved_in_part_is_purged_by_a_fresh_mapping),
+        CASE(runs_that_were_never_written_are_moved_now_and_then_only),
         CASE(what_was_planned_and_cancelled_is_kept_as_it_was),
         CASE(an_emptied_run_is_put_back_during_a_fork_and_without_descriptors),
         CASE(whichever_call_fails_no_page_is_lost_and_no_old_one_called_clean),

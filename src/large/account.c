@@ -36,8 +36,8 @@ static size_t really_live_bytes(void)
 
 static void note_peak(uint64_t now_ms)
 {
-    uint64_t window_ms =
-        ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms : DEFAULT_WINDOW_MS;
+    uint64_t window_ms = ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms
+                                                 : DEFAULT_WINDOW_MS;
     /* What comes from a thread's front brings the time when it was freed. */
     uint64_t age_ms = now_ms > peak.start_ms ? now_ms - peak.start_ms : 0;
     if (age_ms < window_ms && live_bytes <= peak.now_bytes)
@@ -96,6 +96,12 @@ bool ashlar_account_is_too_much_locked(size_t dirty_bytes)
         return false;
     size_t kept = dirty_bytes + ashlar_front_bytes();
     return kept > (size_t)ashlar_opt.cache_max || (kept != 0 && all > memory_limit());
+}
+
+bool ashlar_account_has_room_locked(size_t dirty_bytes, size_t more_bytes)
+{
+    return live_bytes + dirty_bytes + more_bytes <= memory_limit() &&
+           dirty_bytes + ashlar_front_bytes() <= (size_t)ashlar_opt.cache_max;
 }
 
 uint64_t ashlar_account_too_old_ms(uint64_t now_ms)

@@ -26,6 +26,9 @@ void ashlar_account_shrink_locked(size_t less_bytes, uint64_t now_ms);
 /* True when the law asks for some of `dirty_bytes` kept, or of the threads' fronts, to go. */
 bool ashlar_account_is_too_much_locked(size_t dirty_bytes);
 
+/* True when the law lets so many bytes more come to life without any of `dirty_bytes` going. */
+bool ashlar_account_has_room_locked(size_t dirty_bytes, size_t more_bytes);
+
 /* What was freed up to then is too old at `now_ms`. Time starts at 1, so 0 means that nothing
    is. */
 uint64_t ashlar_account_too_old_ms(uint64_t now_ms);

@@ -86,7 +86,10 @@ static struct ashlar_extent *find_kept_locked(struct request *request)
         request->dirty_bytes = extent->len_bytes;
         return extent;
     }
-    ashlar_recycle_plan_locked(&request->plan, request->len_bytes, request->keep_bytes);
+    /* While the law leaves room, what is kept stays whole where it is, and serves a later request
+       without any call; moves are for when it would have to be purged (doc/decisions/0013). */
+    if (!ashlar_mapcache_has_room_locked(request->len_bytes))
+        ashlar_recycle_plan_locked(&request->plan, request->len_bytes, request->keep_bytes);
     if (request->plan.count != 0)
         request->align = ashlar_max_size(request->align, ashlar_recycle_align(&request->plan));
     enum ashlar_mapcache_want want = request->pages == ASHLAR_PAGES_HUGE ? ASHLAR_WANT_CLEAN_HUGE

@@ -314,6 +314,11 @@ static struct ashlar_extent *next_victim(enum ashlar_mapcache_victims which, uin
     return is_due ? extent : NULL;
 }
 
+bool ashlar_mapcache_has_room_locked(size_t len_bytes)
+{
+    return ashlar_account_has_room_locked(dirty_bytes, len_bytes);
+}
+
 bool ashlar_mapcache_is_due_locked(uint64_t now_ms)
 {
     return !ashlar_list_is_empty(&retired) || next_victim(ASHLAR_VICTIMS_DUE, now_ms) != NULL ||

@@ -69,6 +69,9 @@ void ashlar_mapcache_shrink_locked(struct ashlar_extent *extent, size_t len_byte
    enough there. *was_dirty: the new part may hold old contents. */
 bool ashlar_mapcache_grow_locked(struct ashlar_extent *extent, size_t len_bytes, bool *was_dirty);
 
+/* True when `len_bytes` of fresh pages may come without anything kept having to go. */
+bool ashlar_mapcache_has_room_locked(size_t len_bytes);
+
 /* True when something is too old or too much: call ashlar_purge_due after unlocking. */
 bool ashlar_mapcache_is_due_locked(uint64_t now_ms);
 

@@ -11,7 +11,7 @@
 #include "base/check.h"
 #include "os/os.h"
 
-/* 512 KiB of address space in .bss, of which a program touches a page or two. */
+/* 2 MiB of address space in .bss, of which a program touches a page or two. */
 _Atomic(ashlar_pagemap_entry *) ashlar_pagemap_root[ASHLAR_PAGEMAP_ROOT_COUNT];
 
 /* The first leaf a program needs. Here since the program was loaded, so that a program which locks
@@ -75,7 +75,7 @@ void ashlar_pagemap_set(const void *start, size_t len_bytes, struct ashlar_span 
             &ashlar_pagemap_root[granule >> (ASHLAR_PAGEMAP_LEAF_SHIFT - ASHLAR_GRANULE_SHIFT)],
             memory_order_acquire);
         ashlar_assert(leaf != NULL);
-        atomic_store_explicit(&leaf[granule % ASHLAR_PAGEMAP_LEAF_COUNT], span,
+        atomic_store_explicit(&leaf[granule & (ASHLAR_PAGEMAP_LEAF_COUNT - 1)], span,
                               memory_order_release);
     }
 }
@@ -85,8 +85,6 @@ bool ashlar_pagemap_claim(const void *start, struct ashlar_span *span)
     uintptr_t a = (uintptr_t)start;
     ashlar_pagemap_entry *leaf = atomic_load_explicit(
         &ashlar_pagemap_root[a >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
-    return atomic_compare_exchange_strong_explicit(&leaf[(uint32_t)a >> ASHLAR_GRANULE_SHIFT],
-    &span,
-                                                   NULL, memory_order_acq_rel,
-                                                   memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&leaf[ashlar_pagemap_index(a)], &span, NULL,
+                                                   memory_order_acq_rel, memory_order_relaxed);
 }

@@ -2,12 +2,12 @@
  * pagemap.h - who owns this address
  *
  * Purpose     Address to span, for any address whatever, ours or not, without a lock.
- * Invariants  Two levels over 48 bits of address: root[address >> 32], then a leaf entry per
+ * Invariants  Two levels over 48 bits of address: root[address >> 30], then a leaf entry per
  *             4 KiB granule (a constant, whatever the page size). An entry is NULL unless a span
  *             of ours claims the granule: all granules of a slab, the first one of a large block.
  *             Addresses above 48 bits are nobody's.
  * Locking     None. Entries are written by whoever owns the memory; a leaf is put in place by one
- *             compare-exchange (once per 4 GiB of address space), so the map grows also while a
+ *             compare-exchange (once per GiB of address space), so the map grows also while a
  *             fork is under way.
  * Layer       map/. Uses os, base.
  */
@@ -20,13 +20,21 @@
 #define ASHLAR_GRANULE_SHIFT 12
 #define ASHLAR_GRANULE_BYTES ((size_t)1 << ASHLAR_GRANULE_SHIFT)
 
-#define ASHLAR_PAGEMAP_LEAF_SHIFT 32
+/* A leaf of 2 MiB for each GiB: longer ones weigh under a small RLIMIT_AS, where a program whose
+   mappings lie on both sides of a boundary pays for two. */
+#define ASHLAR_PAGEMAP_LEAF_SHIFT 30
 #define ASHLAR_PAGEMAP_ROOT_COUNT ((size_t)1 << (48 - ASHLAR_PAGEMAP_LEAF_SHIFT))
 #define ASHLAR_PAGEMAP_LEAF_COUNT ((size_t)1 << (ASHLAR_PAGEMAP_LEAF_SHIFT - ASHLAR_GRANULE_SHIFT))
 
 typedef _Atomic(struct ashlar_span *) ashlar_pagemap_entry;
 
 extern _Atomic(ashlar_pagemap_entry *) ashlar_pagemap_root[ASHLAR_PAGEMAP_ROOT_COUNT];
+
+/* The entry of an address in its leaf. */
+static inline size_t ashlar_pagemap_index(uintptr_t address)
+{
+    return address >> ASHLAR_GRANULE_SHIFT & (ASHLAR_PAGEMAP_LEAF_COUNT - 1);
+}
 
 /* The span that claims the granule of `address`, or NULL. */
 static inline struct ashlar_span *ashlar_pagemap_find(const void *address)
@@ -38,7 +46,7 @@ static inline struct ashlar_span *ashlar_pagemap_find(const void *address)
         &ashlar_pagemap_root[a >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
     if (ASHLAR_UNLIKELY(leaf == NULL))
         return NULL;
-    return atomic_load_explicit(&leaf[(uint32_t)a >> ASHLAR_GRANULE_SHIFT], memory_order_acquire);
+    return atomic_load_explicit(&leaf[ashlar_pagemap_index(a)], memory_order_acquire);
 }
 
 /* Makes sure that entries for the range can be set; false: out of memory. */

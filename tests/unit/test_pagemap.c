@@ -99,6 +99,16 @@ static void out_of_memory_leaves_the_range_unprepared(void **state)
     assert_true(ashlar_pagemap_prepare(at(base), 3 * LEAF_SPAN));
 }
 
+/* tests/api/limits got 28 MiB of 64, one run in 150, when mappings lay on both sides of a boundary
+   between leaves: the second leaf took 8 MiB. */
+static void a_second_leaf_leaves_room_under_a_small_limit(void **state)
+{
+    (void)state;
+    size_t mapped = fake_os_mapped_bytes();
+    assert_true(ashlar_pagemap_prepare(at(45 * LEAF_SPAN - 1), 2));
+    assert_true(fake_os_mapped_bytes() - mapped <= 2 * 2 * ASHLAR_MIB);
+}
+
 static void addresses_above_48_bits_are_refused(void **state)
 {
     (void)state;
@@ -142,6 +152,7 @@ int main(void)
         cmocka_unit_test_setup(a_range_may_cross_from_leaf_to_leaf, begin),
         cmocka_unit_test_setup(a_leaf_is_made_once, begin),
         cmocka_unit_test_setup(out_of_memory_leaves_the_range_unprepared, begin),
+        cmocka_unit_test_setup(a_second_leaf_leaves_room_under_a_small_limit, begin),
         cmocka_unit_test_setup(addresses_above_48_bits_are_refused, begin),
         cmocka_unit_test_setup(threads_that_grow_the_map_at_once_keep_each_leaf_once, begin),
     };

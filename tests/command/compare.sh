@@ -62,6 +62,18 @@ mistake 125 "FILE.svg or FILE.png" --plot o.gif -- true
 mistake 125 "no command"
 gives 125 ashlar compare --runs 0 -- true
 says err "at least 1"
+gives 125 ashlar compare --runs many -- true
+says err "want a number, not 'many'"
+
+# What fails before there are figures leaves no file, and a file that was there as it was.
+echo before >kept.csv
+mistake 127 "No such file" --with glibc --json new.json --csv kept.csv --plot new.svg -- "$SCRATCH/absent"
+mistake 125 "not one of" --json new.json --with no-such-allocator -- true
+mistake 125 "FILE.svg or FILE.png" --json new.json --plot new.gif -- true
+[ "$(cat kept.csv)" = before ] || fail "a comparison that failed changed a file"
+for file in new.*; do
+    [ ! -e "$file" ] || fail "a comparison that failed left $file"
+done
 
 # A library without malloc would let glibc be compared with itself.
 library=$(ldconfig -p 2>/dev/null | sed -n 's/.*libm\.so\.6 .*=> //p' | head -n 1)

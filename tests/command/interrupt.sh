@@ -19,7 +19,8 @@ for signal in INT TERM HUP; do
     # Job control gives the comparison a process group of its own, as a terminal would.
     set -m
     # Not the function: a shell between would end first.
-    TMPDIR=$SCRATCH/tmp "$SRCDIR/tools/ashlar" compare --with glibc -- "$SCRATCH/stubborn" "$SCRATCH" >"$SCRATCH/out" 2>&1 &
+    TMPDIR=$SCRATCH/tmp "$SRCDIR/tools/ashlar" compare --with glibc --json "$SCRATCH/tmp/o.json" -- \
+        "$SCRATCH/stubborn" "$SCRATCH" >"$SCRATCH/out" 2>&1 &
     comparison=$!
     set +m
     for ((i = 0; i < 300; i++)); do

@@ -19,18 +19,22 @@ class Parser(argparse.ArgumentParser):
         self.exit(STATUS_OWN_FAILURE, f"ashlar: {message} (see {self.prog} --help)\n")
 
 
-def _positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+def _whole(text, least):
+    try:
+        value = int(text)
+    except ValueError:  # argparse would name the function here
+        raise argparse.ArgumentTypeError(f"want a number, not {text!r}") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"at least {least}")
     return value
+
+
+def _positive(text):
+    return _whole(text, 1)
 
 
 def _not_negative(text):
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("at least 0")
-    return value
+    return _whole(text, 0)
 
 
 def _parser():
@@ -100,10 +104,10 @@ def run(arguments):
 
 def compare_allocators(arguments):
     command = _command(arguments, "compare")
-    for path in filter(None, (arguments.json, arguments.csv, arguments.plot)):
-        report.check_writable(path)
     if arguments.plot:
         picture.check_can_draw(arguments.plot)
+    for path in filter(None, (arguments.json, arguments.csv, arguments.plot)):
+        report.check_writable(path)
     chosen, missing = allocators.choose(arguments.wanted)
     comparison = compare.compare(
         command, chosen, missing, arguments.runs, arguments.warmup, arguments.conf, arguments.timeout,

@@ -246,10 +246,13 @@ def write_file(path, write):
 
 
 def check_writable(path):
-    """Before an hour of runs, not after it. Leaves an empty file where there was none."""
+    """Before an hour of runs, not after it. Leaves no file where there was none: the runs may be interrupted."""
+    was_there = os.path.lexists(path)
     try:
         with open(path, "a", encoding="utf-8"):
             pass
+        if not was_there:
+            os.unlink(path)
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}") from None
 

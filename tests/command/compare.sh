@@ -26,7 +26,12 @@ xml.dom.minidom.parse("o.svg")
 END
 
 # The status is the command's when it is the same everywhere.
-gives 3 ashlar compare --runs 1 --warmup 0 --with glibc,ashlar -- sh -c 'exit 3'
+gives 3 ashlar compare --runs 1 --warmup 0 --with glibc,ashlar -- sh -c 'echo usage >&2; exit 3'
+# Nobody sees the command's own message, and its figures look like any others.
+says out "The command ended with status 3 under glibc."
+says out "usage"
+gives 0 ashlar compare --runs 1 --warmup 0 --with glibc,ashlar -- true
+! grep -q "ended with" "$SCRATCH/out" || fail "a command that succeeds is said to end with a status"
 
 # Another output or another status is a failure, not a fast run.
 gives 1 ashlar compare --runs 1 --warmup 0 --with glibc,ashlar -- \

@@ -138,6 +138,10 @@ def _list(words):
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
+def _beginning_of_errors(row):
+    return [f"    {line}" for line in row.error_text.splitlines()[:5]]
+
+
 def sentences(comparison):
     base = comparison.base
     lines = []
@@ -149,7 +153,12 @@ def sentences(comparison):
         if row.failure is None:
             continue
         lines.append(f"{row.name}: FAILED, it {row.failure}.")
-        lines += [f"    {line}" for line in row.error_text.splitlines()[:5]]
+        lines += _beginning_of_errors(row)
+    if base.failure is None and any(run.status for run in base.runs):
+        # Its figures may be those of an error message, which nobody has seen: output is kept from the terminal.
+        statuses = " or ".join(str(status) for status in sorted({run.status for run in base.runs}))
+        lines.append(f"The command ended with status {statuses} under {base.name}.")
+        lines += _beginning_of_errors(base)
     if comparison.output_varies:
         lines.append(f"The output changes from run to run under {base.name}, so outputs were not compared.")
     left = max((run.left_behind for row in comparison.rows for run in row.runs), default=0)

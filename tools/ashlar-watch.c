@@ -12,7 +12,8 @@
  *               exit WALL STATUS                     COMMAND itself has ended
  *               timeout                              it had not after -t S and was ended
  *               left N                               N processes outlived it and were ended
- *               perf NAME COUNT                      a hardware counter over the tree
+ *               perf NAME COUNT                      a hardware counter over the tree; NAME ends
+ *                                                    in :u when it counts user mode alone
  *             ashlar-watch -w prints the file that malloc comes from, and ends.
  * Tree        The watcher is a subreaper: descendants that lose their parent become its children,
  *             so none escapes measuring or ending. SIGINT, SIGTERM, SIGHUP, and the death of its
@@ -166,15 +167,21 @@ static struct counter {
     uint32_t type;
     uint64_t config;
     int fd;
+    bool is_user_only;
 } counters[] = {
-    {"instructions", PERF_TYPE_HARDWARE, PERF_COUNT_HW_INSTRUCTIONS, -1},
-    {"cycles", PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES, -1},
-    {"cache_misses", PERF_TYPE_HARDWARE, PERF_COUNT_HW_CACHE_MISSES, -1},
-    {"branch_misses", PERF_TYPE_HARDWARE, PERF_COUNT_HW_BRANCH_MISSES, -1},
+    {"instructions", PERF_TYPE_HARDWARE, PERF_COUNT_HW_INSTRUCTIONS, -1, false},
+    {"cycles", PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES, -1, false},
+    {"cache_misses", PERF_TYPE_HARDWARE, PERF_COUNT_HW_CACHE_MISSES, -1, false},
+    {"branch_misses", PERF_TYPE_HARDWARE, PERF_COUNT_HW_BRANCH_MISSES, -1, false},
 };
 
 enum { NCOUNTERS = sizeof counters / sizeof counters[0] };
 
+/*
+ * As a rule people who are not root may count what their own code does (perf_event_paranoid 2),
+ * but not what the kernel does for it. The names are then those of perf(1), since the figures are
+ * others.
+ */
 static void open_counters(pid_t pid)
 {
     for (int i = 0; i < NCOUNTERS; i++) {
@@ -188,6 +195,11 @@ static void open_counters(pid_t pid)
             .exclude_hv = 1,
         };
         counters[i].fd = (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+        if (counters[i].fd < 0 && (errno == EACCES || errno == EPERM)) {
+            attr.exclude_kernel = 1;
+            counters[i].is_user_only = true;
+            counters[i].fd = (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+        }
     }
 }
 
@@ -196,7 +208,8 @@ static void write_counters(void)
     for (int i = 0; i < NCOUNTERS; i++) {
         uint64_t count;
         if (counters[i].fd >= 0 && read(counters[i].fd, &count, sizeof count) == sizeof count)
-            fprintf(records, "perf %s %llu\n", counters[i].name, (unsigned long long)count);
+            fprintf(records, "perf %s%s %llu\n", counters[i].name,
+                    counters[i].is_user_only ? ":u" : "", (unsigned long long)count);
     }
 }
 

@@ -131,7 +131,7 @@ def _suite_table(results, suite):
         if results.has_failed(row.key, "glibc"):
             cells.append("failed")
         else:
-            time = "" if is_resting(row) else duration(results.median(row.key, "glibc", "cpu_ns"))
+            time = "-" if is_resting(row) else duration(results.median(row.key, "glibc", "cpu_ns"))
             cells.append(f"{time} · {report.size(results.median(row.key, 'glibc', memory))}")
         for name in others:
             if results.has_failed(row.key, name):
@@ -250,7 +250,8 @@ def fit(points):
     mean_x = sum(x for x, _ in logs) / len(logs)
     mean_y = sum(y for _, y in logs) / len(logs)
     slope = sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs)
-    steps = [((y2 - y1) / (x2 - x1), math.exp(x1), math.exp(x2)) for (x1, y1), (x2, y2) in zip(logs, logs[1:])]
+    steps = [((y2 - y1) / (x2 - x1), points[i][0], points[i + 1][0])
+             for i, ((x1, y1), (x2, y2)) in enumerate(zip(logs, logs[1:]))]
     return slope, max(steps)
 
 
@@ -330,11 +331,12 @@ def dots_svg(results, suite):
 
 
 def _dots(drawing, left, right, top, pitch, title, rows, others, ratios, with_names):
-    known = [min(max(r, 0.01), 100) for r in ratios.values() if r]
+    known = [r for r in ratios.values() if r]
     low, high = min([*known, 0.5]) * 0.9, max([*known, 2]) * 1.1
     axis = chart.Axis(low, high, left, right, True)
     bottom = top + pitch * len(rows)
-    for tick in [t for t in (0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100) if low <= t <= high]:
+    between = (0.2, 0.5, 2, 5, 30) if high / low < 3000 else ()  # more would run into each other
+    for tick in sorted([*axis.ticks, *(t for t in between if low <= t <= high)]):
         x = axis.place(tick)
         drawing.line(x, top - 6, x, bottom, "#888888" if tick == 1 else chart.GRID)
         drawing.text(x, bottom + 14, f"{tick:g}", 11, "middle")
@@ -349,7 +351,7 @@ def _dots(drawing, left, right, top, pitch, title, rows, others, ratios, with_na
             ratio = ratios.get((row.key, name))
             if ratio:
                 colour, _, kind = chart.style_of(name, others.index(name))
-                drawing.marker(axis.place(min(max(ratio, low), high)), y, kind, colour, 4.5)
+                drawing.marker(axis.place(ratio), y, kind, colour, 4.5)
 
 
 def growth_svg(results):

@@ -280,7 +280,6 @@ static void kept(struct bench_run *run)
         }
         for (unsigned i = 0; i < KEPT_BLOCKS; i++)
             free(blocks[i].bytes);
-        bench_value(run, "rss_at_once", rss_bytes());
         sleep(seconds);
         bench_value(run, "rss_later", rss_bytes());
     }
@@ -334,7 +333,8 @@ __attribute__((constructor)) static void list(void)
     static const size_t many_200000 = 200000;
     bench_register("many/200000", many, &many_200000, 1);
 
-    static const unsigned one = 1, eleven = 11;
+    static const unsigned none = 0, one = 1, eleven = 11;
+    bench_register("kept/0s", kept, &none, 1);
     bench_register("kept/1s", kept, &one, 1);
     bench_register("kept/11s", kept, &eleven, 1);
 }

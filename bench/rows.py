@@ -17,7 +17,7 @@ QUICK = {
               "kept/1s"],
     "small": ["tight/64", "replace/16-1024", "skewed/32K", "medium/8K-128K", "server/4-threads",
               "pipeline/2x2-threads", "trees", "strings", "phase-change"],
-    "programs": ["python3 JSON", "lua", "sqlite3"],
+    "programs": ["python3 JSON", "python3 NumPy", "lua", "sqlite3", "gcc"],
     "growth": [],
 }
 

@@ -12,6 +12,14 @@ for word in kernel "huge pages" "guard markers" vm.max_map_count RLIMIT_AS "cgro
     says out "$word"
 done
 
+# Ashlar asks for huge pages itself where the kernel leaves that to programs, but not under RLIMIT_AS.
+if grep -q '\[madvise\]' /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null; then
+    gives 0 ashlar env
+    says out "asked for where a program writes blocks of 32 MiB"
+    gives 0 sh -c 'ulimit -v 16000000; exec "$0" env' "$SRCDIR/tools/ashlar"
+    says out "not asked for under RLIMIT_AS"
+fi
+
 gives 0 ashlar --version
 says out "ashlar "
 for subcommand in "" run compare; do

@@ -61,6 +61,31 @@ def _cgroup_limit():
     return tightest
 
 
+def _cgroup_cpus():
+    """CPUs worth of time that cgroup v2 grants, rounded up as Ashlar does; None without a limit."""
+    granted = []
+    for directory in ("/sys/fs/cgroup", _cgroup_dir() or "/sys/fs/cgroup"):
+        quota, _, period = (_text(os.path.join(directory, "cpu.max")) or "").partition(" ")
+        if quota.isdigit() and period.isdigit() and int(period) > 0:
+            granted.append(max(1, -(-int(quota) // int(period))))
+    return min(granted, default=None)
+
+
+def _huge_pages():
+    """(what the kernel offers this process, what Ashlar does about it by its option thp:auto)"""
+    offered = _chosen(_text("/sys/kernel/mm/transparent_hugepage/enabled"))
+    if offered is None:
+        return "not offered", "not used"
+    if offered == "never":
+        return offered, "not used"
+    if _libc.prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1:
+        return f"{offered}, but switched off for this process", "not used"
+    by_itself = "the kernel uses them by itself; " if offered == "always" else ""
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        return offered, by_itself + "not asked for under RLIMIT_AS"
+    return offered, by_itself + "asked for where a program writes blocks of 32 MiB up from end to end (option thp)"
+
+
 def _chosen(text):
     """The word in brackets of "always [madvise] never"."""
     return text[text.index("[") + 1 : text.index("]")] if text and "[" in text else text
@@ -72,11 +97,11 @@ OVERCOMMIT = {"0": "heuristic", "1": "always", "2": "strict"}
 def rows():
     """(what, value, what Ashlar does about it)."""
     page = mmap.PAGESIZE
-    thp = _chosen(_text("/sys/kernel/mm/transparent_hugepage/enabled"))
     max_maps = _text("/proc/sys/vm/max_map_count")
     overcommit = _text("/proc/sys/vm/overcommit_memory")
     cgroup = _cgroup_limit()
     cpus, all_cpus = len(os.sched_getaffinity(0)), os.cpu_count()
+    granted = _cgroup_cpus()
     markers = _has_guard_markers()
     memory = os.sysconf("SC_PHYS_PAGES") * page
     locked = "unlimited" if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY else ""
@@ -84,12 +109,11 @@ def rows():
         ("kernel", f"{os.uname().sysname} {os.uname().release} {os.uname().machine}",
          "works on Linux 5.4 and later" if _version() >= (5, 4) else "too old: Ashlar wants Linux 5.4"),
         ("page size", f"{page:,} bytes", "large blocks are rounded up to whole pages"),
-        ("CPUs", f"{cpus} of {all_cpus} allowed" if cpus != all_cpus else f"{cpus}",
+        ("CPUs", (f"{cpus} of {all_cpus} allowed" if cpus != all_cpus else f"{cpus}")
+         + (f", cgroup grants {granted}" if granted and granted < cpus else ""),
          "the number of arenas follows this (option arenas)"),
         ("memory", f"{memory:,} bytes", ""),
-        ("huge pages", thp or "not offered",
-         {"always": "the kernel uses them by itself", "madvise": "used only where a program asks",
-          "never": "not used", None: "not used"}.get(thp, "")),
+        ("huge pages", *_huge_pages()),
         ("guard markers", "yes" if markers else "no",
          "large blocks are fenced without a mapping each" if markers
          else "large blocks are fenced by mprotect, as long as mappings last"),

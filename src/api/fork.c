@@ -37,12 +37,33 @@ static struct ashlar_lock *const behind_arenas[] = {&ashlar_large_lock, &ashlar_
 static sigset_t signals_before;
 static unsigned arenas_shut;
 
+static void shut_if_mine(struct ashlar_lock *lock)
+{
+    if (ashlar_lock_is_mine(lock))
+        ashlar_lock_shut(lock);
+}
+
+/*
+ * What a signal handler's fork has interrupted comes first, whatever its rank: another thread may
+ * wait for that lock while it holds one of a lower rank, and would never give the latter up.
+ */
+static void shut_own(void)
+{
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(before_arenas); i++)
+        shut_if_mine(before_arenas[i]);
+    for (unsigned i = 0; i < ashlar_arena_count(); i++)
+        shut_if_mine(&ashlar_arena_at(i)->lock);
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(behind_arenas); i++)
+        shut_if_mine(behind_arenas[i]);
+}
+
 static void prepare(void)
 {
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    shut_own();
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(before_arenas); i++)
         ashlar_lock_shut(before_arenas[i]);
     signals_before = before;

@@ -4,6 +4,7 @@
 #include "unit/testing.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "api/boot.h"
 #include "api/fork.h"
@@ -230,6 +231,48 @@ static void use_and_count(void *context)
     ashlar_lock_release(&ashlar_report_lock);
 }
 
+static void do_nothing(void *context)
+{
+    (void)context;
+}
+
+static _Atomic bool has_large;
+static _Atomic bool has_meta;
+
+/* As a free does that cuts an extent: LARGE is held, and a descriptor is wanted. */
+static void *want_meta_under_large(void *context)
+{
+    if (!ashlar_lock_take(&ashlar_large_lock))
+        return context;
+    has_large = true;
+    if (ashlar_lock_take(&ashlar_meta_lock)) {
+        has_meta = true;
+        ashlar_lock_release(&ashlar_meta_lock);
+    }
+    ashlar_lock_release(&ashlar_large_lock);
+    return NULL;
+}
+
+/* fork in a signal handler that interrupted the store of descriptors: it waited for LARGE, whose
+   holder waited for META (tests/fork/fork_signal, threaded: Alarm clock, one run in twenty). */
+static void a_fork_by_the_holder_of_a_lock_does_not_wait_for_who_waits_for_that(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    void *refused;
+    assert_true(ashlar_lock_take(&ashlar_meta_lock));
+    assert_int_equal(pthread_create(&thread, NULL, want_meta_under_large, &has_large), 0);
+    while (!has_large)
+        sched_yield();
+    usleep(20000); /* long enough for it to fall asleep */
+    expect_child(do_nothing, NULL);
+    assert_true(ashlar_lock_is_mine(&ashlar_meta_lock));
+    ashlar_lock_release(&ashlar_meta_lock);
+    pthread_join(thread, &refused);
+    assert_null(refused);
+    assert_false(has_meta);
+}
+
 static void a_child_of_busy_threads_is_whole_and_has_one_cache(void **state)
 {
     (void)state;
@@ -311,6 +354,7 @@ int main(void)
         CASE(the_child_has_the_blocks_of_before_as_copies),
         CASE(the_signal_mask_is_as_it_was_on_both_sides),
         CASE(a_fork_by_the_holder_of_a_lock_leaves_it_held_on_both_sides),
+        CASE(a_fork_by_the_holder_of_a_lock_does_not_wait_for_who_waits_for_that),
         CASE(a_child_of_busy_threads_is_whole_and_has_one_cache),
         CASE(a_report_under_way_does_not_hold_up_a_fork_or_its_child),
         CASE(booting_again_changes_nothing),

@@ -238,6 +238,7 @@ static void do_nothing(void *context)
 
 static _Atomic bool has_large;
 static _Atomic bool has_meta;
+static _Atomic bool has_forked;
 
 /* As a free does that cuts an extent: LARGE is held, and a descriptor is wanted. */
 static void *want_meta_under_large(void *context)
@@ -250,6 +251,9 @@ static void *want_meta_under_large(void *context)
         ashlar_lock_release(&ashlar_meta_lock);
     }
     ashlar_lock_release(&ashlar_large_lock);
+    /* One that has ended, and is not joined, is a leak to ThreadSanitizer in the child. */
+    while (!has_forked)
+        sched_yield();
     return NULL;
 }
 
@@ -258,9 +262,6 @@ static void *want_meta_under_large(void *context)
 static void a_fork_by_the_holder_of_a_lock_does_not_wait_for_who_waits_for_that(void **state)
 {
     (void)state;
-#if defined(__SANITIZE_THREAD__)
-    skip(); /* a later case finds META held by nobody alive there: not understood yet */
-#endif
     pthread_t thread;
     void *refused;
     assert_true(ashlar_lock_take(&ashlar_meta_lock));
@@ -269,6 +270,7 @@ static void a_fork_by_the_holder_of_a_lock_does_not_wait_for_who_waits_for_that(
         sched_yield();
     usleep(20000); /* long enough for it to fall asleep */
     expect_child(do_nothing, NULL);
+    has_forked = true;
     assert_true(ashlar_lock_is_mine(&ashlar_meta_lock));
     ashlar_lock_release(&ashlar_meta_lock);
     pthread_join(thread, &refused);

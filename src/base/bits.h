@@ -26,9 +26,14 @@ static inline unsigned ashlar_bit_highest(uint64_t x)
     return 63u - (unsigned)__builtin_clzll(x);
 }
 
+/* Sums of pairs, nibbles and bytes at once: without the instruction for it, which not every x86-64
+   has, the builtin is a call and eight loads. */
 static inline unsigned ashlar_bit_count(uint64_t x)
 {
-    return (unsigned)__builtin_popcountll(x);
+    x -= x >> 1 & UINT64_C(0x5555555555555555);
+    x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
+    x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (unsigned)(x * UINT64_C(0x0101010101010101) >> 56);
 }
 
 /* `len` ones starting at bit `first`; first + len <= 64. */

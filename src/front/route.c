@@ -22,7 +22,7 @@
 #include "os/os.h"
 #include "small/arena.h"
 
-/* Slab bases are 64 KiB aligned, so objects can be no more than that. */
+/* Slab bases are slice aligned, so objects can be no more than that. */
 #define SMALL_ALIGN_MAX ASHLAR_SLICE_BYTES
 
 /* Time between two looks, on large calls, at what the small side could give back. */
@@ -259,7 +259,7 @@ size_t ashlar_route_usable_size(const void *ptr)
 static bool can_have_size(const struct ashlar_span *span, size_t size, size_t usable)
 {
     if (span->kind == ASHLAR_SPAN_LARGE)
-        return size <= usable && usable - size < ashlar_os_facts.page_bytes;
+        return size <= usable && usable - ashlar_max_size(size, 1) < ashlar_os_facts.page_bytes;
     if (span->kind != ASHLAR_SPAN_SLAB)
         return size <= usable;
     /* realloc leaves a block where it is down to half its size. */

@@ -63,22 +63,12 @@ static bool can_serve(const struct ashlar_slab *slab)
     return slab->free != slab->end || slab->carved != slab->end;
 }
 
-static void set_spare(struct ashlar_tcache *cache, unsigned class_id, bool has_spare)
-{
-    uint64_t bit = (uint64_t)1 << (class_id % 64);
-    uint64_t *word = &cache->spare_classes[class_id / 64];
-    *word = has_spare ? *word | bit : *word & ~bit;
-}
-
-static bool has_spare(const struct ashlar_tcache *cache, unsigned class_id)
-{
-    return (cache->spare_classes[class_id / 64] >> (class_id % 64) & 1) != 0;
-}
-
 static void make_available(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
     ashlar_list_push_front(&cache->available[slab->class_id], &slab->link);
 }
+
+static void deactivate(struct ashlar_tcache *cache, unsigned class_id);
 
 /* Gives an empty slab back to its arena; when a fork is under way it stays available. */
 static void give_back(struct ashlar_slab *slab)
@@ -95,18 +85,40 @@ static void give_back(struct ashlar_slab *slab)
     ashlar_purger_wake();
 }
 
-/* Decides on an available slab that has no object in use: one per class is kept until the next
-   tick, so that a program that swings around a slab's capacity does not fetch it again and
-   again. */
+/* True for a slab without an object in use that may be given back. */
+static bool is_empty(const struct ashlar_slab *slab)
+{
+    return slab->span.used == (slab->is_active ? ashlar_slab_hold(slab) : 0) && !slab->is_in_flight;
+}
+
+/* Strikes out the oldest note, and gives its slab back if it is still empty. */
+static void retire_oldest(struct ashlar_tcache *cache)
+{
+    struct ashlar_slab *slab = ashlar_idle_forget(&cache->idle);
+    if (slab == NULL || !is_empty(slab))
+        return;
+    if (slab->is_active)
+        deactivate(cache, slab->class_id);
+    give_back(slab);
+}
+
+static void forget_all_idle(struct ashlar_tcache *cache)
+{
+    for (unsigned i = 0; i < ASHLAR_IDLE_SLABS; i++)
+        (void)ashlar_idle_forget(&cache->idle);
+}
+
+/* Notes a slab that may have no object in use, active or available, as empty; what this makes too
+   many or too much is given back, the oldest first. */
 static void settle_empty(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
-    if (slab->span.used != 0 || slab->is_active || slab->is_in_flight)
+    if (slab->span.used != 0 || slab->is_idle || slab->is_in_flight)
         return;
-    if (ashlar_opt.decay_ms != 0 && !has_spare(cache, slab->class_id)) {
-        set_spare(cache, slab->class_id, true);
-        return;
-    }
-    give_back(slab);
+    retire_oldest(cache);
+    ashlar_idle_note(&cache->idle, slab);
+    size_t most = ashlar_opt.decay_ms != 0 ? ASHLAR_IDLE_BYTES : 0;
+    for (unsigned i = 0; i < ASHLAR_IDLE_SLABS && cache->idle.bytes > most; i++)
+        retire_oldest(cache);
 }
 
 /* Brings a parked slab back; its free list is not empty or about to be so. */
@@ -164,7 +176,7 @@ static void deactivate(struct ashlar_tcache *cache, unsigned class_id)
     if (slab == &nobody)
         return;
     slab->is_active = false;
-    slab->span.used--;
+    slab->span.used -= ashlar_slab_hold(slab);
     if (can_serve(slab))
         ashlar_list_push_back(&cache->available[class_id], &slab->link);
     else
@@ -173,10 +185,8 @@ static void deactivate(struct ashlar_tcache *cache, unsigned class_id)
 
 static void activate(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
-    if (slab->span.used == 0)
-        set_spare(cache, slab->class_id, false);
     slab->is_active = true;
-    slab->span.used++;
+    slab->span.used += ashlar_slab_hold(slab);
     cache->active[slab->class_id] = slab;
 }
 
@@ -316,6 +326,7 @@ static struct ashlar_tcache *own_cache(void)
 static void abandon_slabs(struct ashlar_tcache *cache)
 {
     take_pending(cache);
+    forget_all_idle(cache);
     for (unsigned i = 0; i < ASHLAR_CLASS_COUNT; i++)
         deactivate(cache, i);
     struct ashlar_list *link = ashlar_list_first(&cache->slabs);
@@ -336,8 +347,6 @@ static void abandon_slabs(struct ashlar_tcache *cache)
         ashlar_list_remove(&slab->all);
         ashlar_arena_abandon(slab);
     }
-    cache->spare_classes[0] = 0;
-    cache->spare_classes[1] = 0;
 }
 
 static void exit_thread(void *value)
@@ -448,23 +457,35 @@ enum ashlar_tcache_result ashlar_tcache_free_slow(struct ashlar_slab *slab, char
     return ASHLAR_TCACHE_DONE;
 }
 
-/* Gives back the empty slabs among those available, having collected what others freed. */
+/* Takes the active slab of a class out of service if it has no object in use, having collected what
+   others freed. */
+static void deactivate_if_empty(struct ashlar_tcache *cache, unsigned class_id)
+{
+    struct ashlar_slab *slab = cache->active[class_id];
+    if (slab == &nobody)
+        return;
+    ashlar_slab_collect(slab);
+    if (is_empty(slab))
+        deactivate(cache, class_id);
+}
+
+/* Gives back every empty slab. */
 static void give_back_empties(struct ashlar_tcache *cache)
 {
     take_pending(cache);
+    forget_all_idle(cache);
     for (unsigned i = 0; i < ASHLAR_CLASS_COUNT; i++) {
+        deactivate_if_empty(cache, i);
         struct ashlar_list *head = &cache->available[i];
         struct ashlar_list *link = ashlar_list_first(head);
         while (link != NULL) {
             struct ashlar_slab *slab = ASHLAR_CONTAINER_OF(link, struct ashlar_slab, link);
             link = ashlar_list_next(head, link);
             ashlar_slab_collect(slab);
-            if (slab->span.used == 0 && !slab->is_in_flight)
+            if (is_empty(slab))
                 give_back(slab);
         }
     }
-    cache->spare_classes[0] = 0;
-    cache->spare_classes[1] = 0;
 }
 
 void ashlar_tcache_tick(uint64_t now_ms)
@@ -495,14 +516,6 @@ void ashlar_tcache_trim(void)
     struct ashlar_tcache *cache = ashlar_tcache_real;
     if (cache == NULL || cache == EXITED)
         return;
-    for (unsigned i = 0; i < ASHLAR_CLASS_COUNT; i++) {
-        struct ashlar_slab *slab = cache->active[i];
-        if (slab == &nobody)
-            continue;
-        ashlar_slab_collect(slab);
-        if (slab->span.used == 1)
-            deactivate(cache, i);
-    }
     give_back_empties(cache);
 }
 

@@ -16,6 +16,7 @@
 #define ASHLAR_FRONT_TCACHE_H
 
 #include "base/lock.h"
+#include "front/idle.h"
 #include "map/pagemap.h"
 #include "small/arena.h"
 #include "small/slab.h"
@@ -24,7 +25,7 @@ struct ashlar_tcache {
     _Alignas(ASHLAR_CACHE_LINE_BYTES) struct ashlar_slab_owner owner; /* first: see span owner */
     _Alignas(ASHLAR_CACHE_LINE_BYTES) struct ashlar_slab *active[ASHLAR_CLASS_COUNT];
     struct ashlar_list available[ASHLAR_CLASS_COUNT];
-    uint64_t spare_classes[2];  /* classes that keep one empty slab available */
+    struct ashlar_idle idle;    /* slabs that fell empty */
     struct ashlar_list slabs;   /* all slabs of this cache */
     struct ashlar_arena *arena; /* where new ones come from */
     struct ashlar_tcache *next; /* HEAPS: list of caches without a thread */

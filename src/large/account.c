@@ -12,18 +12,23 @@
 #include "conf/options.h"
 #include "large/front.h"
 
-/* Kept bytes that are not worth a system call, whatever the peak. */
-#define FREE_SLACK_BYTES (16 * ASHLAR_MIB)
+/* Kept bytes above the peak, for each large request of the two windows: what lies ready spares a
+   request system calls and faults, so a program that makes few of them has little use for it. */
+#define SLACK_PER_REQUEST_BYTES (16 * ASHLAR_KIB)
+#define MIN_SLACK_BYTES (1 * ASHLAR_MIB)
+#define MAX_SLACK_BYTES (16 * ASHLAR_MIB)
 
 /* Window of the recent peak when the decay time says nothing (0 or never). */
 #define DEFAULT_WINDOW_MS 1000
 
 static size_t live_bytes;
 
-/* Highest live_bytes of the running window and of the one before. */
+/* Highest live_bytes and number of requests of the running window and of the one before. */
 static struct {
     size_t now_bytes;
     size_t before_bytes;
+    size_t now_requests;
+    size_t before_requests;
     uint64_t start_ms;
 } peak;
 
@@ -45,8 +50,11 @@ static void note_peak(uint64_t now_ms)
     size_t live = really_live_bytes();
     /* decay_ms:-1 never gives back, so the peak it is measured against is that of all time. */
     if (age_ms >= window_ms && ashlar_opt.decay_ms >= 0) {
-        peak.before_bytes = age_ms >= 2 * window_ms ? live : peak.now_bytes;
+        bool has_paused = age_ms >= 2 * window_ms;
+        peak.before_bytes = has_paused ? live : peak.now_bytes;
+        peak.before_requests = has_paused ? 0 : peak.now_requests;
         peak.now_bytes = live;
+        peak.now_requests = 0;
         peak.start_ms = now_ms;
     }
     peak.now_bytes = ashlar_max_size(peak.now_bytes, live);
@@ -57,6 +65,7 @@ void ashlar_account_grow_locked(size_t more_bytes, uint64_t now_ms)
     live_bytes += more_bytes;
     ashlar_count_add(large_counted_bytes, more_bytes);
     note_peak(now_ms);
+    peak.now_requests++;
 }
 
 void ashlar_account_shrink_locked(size_t less_bytes, uint64_t now_ms)
@@ -82,10 +91,18 @@ void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms
     ashlar_account_shrink_locked(extent->len_bytes, now_ms);
 }
 
+static size_t slack_bytes(void)
+{
+    size_t requests = peak.now_requests + peak.before_requests;
+    if (requests >= MAX_SLACK_BYTES / SLACK_PER_REQUEST_BYTES)
+        return MAX_SLACK_BYTES;
+    return ashlar_max_size(requests * SLACK_PER_REQUEST_BYTES, MIN_SLACK_BYTES);
+}
+
 static size_t memory_limit(void)
 {
     size_t high = ashlar_max_size(peak.now_bytes, peak.before_bytes);
-    return high + high / 100 * (size_t)ashlar_opt.cache_slack + FREE_SLACK_BYTES;
+    return high + high / 100 * (size_t)ashlar_opt.cache_slack + slack_bytes();
 }
 
 /* Kept bytes are dirty_bytes and the fronts'; the latter are in live_bytes already. */

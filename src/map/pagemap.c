@@ -67,16 +67,19 @@ bool ashlar_pagemap_prepare(const void *start, size_t len_bytes)
 
 void ashlar_pagemap_set(const void *start, size_t len_bytes, struct ashlar_span *span)
 {
-    uintptr_t first = (uintptr_t)start >> ASHLAR_GRANULE_SHIFT;
-    uintptr_t last = (uintptr_t)start + len_bytes + ASHLAR_GRANULE_BYTES - 1;
-    uintptr_t end = last >> ASHLAR_GRANULE_SHIFT;
-    for (uintptr_t granule = first; granule < end; granule++) {
+    uintptr_t at = (uintptr_t)start;
+    uintptr_t end = at + len_bytes;
+    while (at < end) {
+        uintptr_t leaf_end = ((at >> ASHLAR_PAGEMAP_LEAF_SHIFT) + 1) << ASHLAR_PAGEMAP_LEAF_SHIFT;
         ashlar_pagemap_entry *leaf = atomic_load_explicit(
-            &ashlar_pagemap_root[granule >> (ASHLAR_PAGEMAP_LEAF_SHIFT - ASHLAR_GRANULE_SHIFT)],
-            memory_order_acquire);
+            &ashlar_pagemap_root[at >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
         ashlar_assert(leaf != NULL);
-        atomic_store_explicit(&leaf[granule & (ASHLAR_PAGEMAP_LEAF_COUNT - 1)], span,
-                              memory_order_release);
+        uintptr_t stop = end < leaf_end ? end : leaf_end;
+        size_t first = ashlar_pagemap_index(at);
+        size_t last = ashlar_pagemap_index(stop - 1);
+        for (size_t i = first; i <= last; i++)
+            atomic_store_explicit(&leaf[i], span, memory_order_release);
+        at = stop;
     }
 }
 

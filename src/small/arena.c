@@ -8,7 +8,6 @@
  */
 #include "small/arena.h"
 
-#include "base/bits.h"
 #include "base/check.h"
 #include "base/rng.h"
 #include "conf/counters.h"
@@ -49,28 +48,35 @@ static struct ashlar_chunk *chunk_of(struct ashlar_list *link)
 
 static void list_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
 {
-    chunk->fit = ashlar_chunk_fit(chunk);
-    ashlar_list_push_front(&arena->chunks[chunk->fit], &chunk->link);
+    chunk->listed = chunk->longest;
+    ashlar_list_push_front(&arena->chunks[chunk->listed], &chunk->link);
 }
 
 /* Puts the chunk on the list where its free runs belong. */
 static void relist_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
 {
-    if (ashlar_chunk_fit(chunk) == chunk->fit)
+    if (chunk->longest == chunk->listed)
         return;
     ashlar_list_remove(&chunk->link);
     list_chunk(arena, chunk);
 }
 
-static struct ashlar_chunk *chunk_with_run(struct ashlar_arena *arena, unsigned len)
+/* A run of slices, from the chunk with the shortest that will do: so that long runs stay whole,
+   and chunks with little in use fall idle. The first slice, or ASHLAR_SLICE_NONE. */
+static unsigned take_run(struct ashlar_arena *arena, unsigned len, struct ashlar_chunk **chunk,
+                         unsigned *ndirty)
 {
-    /* The tightest list first, so that long runs stay whole. */
-    for (unsigned fit = ASHLAR_CHUNK_FITS; fit-- > 0;) {
-        struct ashlar_list *link = ashlar_list_first(&arena->chunks[fit]);
-        if (ashlar_chunk_fit_slices(fit) >= len && link != NULL)
-            return chunk_of(link);
+    for (unsigned longest = len; longest <= ASHLAR_RUN_MAX; longest++) {
+        struct ashlar_list *link;
+        while ((link = ashlar_list_first(&arena->chunks[longest])) != NULL) {
+            *chunk = chunk_of(link);
+            unsigned first = ashlar_chunk_take(*chunk, len, ndirty);
+            if (first != ASHLAR_SLICE_NONE)
+                return first;
+            relist_chunk(arena, *chunk); /* below `len`: it was listed by a bound */
+        }
     }
-    return NULL;
+    return ASHLAR_SLICE_NONE;
 }
 
 /* Unmaps a chunk that is on no list, or lists it again when the kernel would not. */
@@ -104,12 +110,10 @@ static size_t slab_bytes(const struct ashlar_slab *slab)
     return slab->nslices * ASHLAR_SLICE_BYTES;
 }
 
-/* Cuts a slab off a chunk that has room for it. */
-static void cut_slab(struct ashlar_slab *slab, struct ashlar_chunk *chunk, unsigned class_id,
-                     struct ashlar_slab_owner *owner)
+/* Makes a slab of a run of slices. */
+static void cut_slab(struct ashlar_slab *slab, struct ashlar_chunk *chunk, unsigned first,
+                     unsigned class_id, struct ashlar_slab_owner *owner)
 {
-    unsigned first = ashlar_chunk_take(chunk, ashlar_slab_slices(class_id));
-    relist_chunk(chunk->arena, chunk);
     ashlar_slab_init(slab, class_id, chunk->base + first * ASHLAR_SLICE_BYTES,
                      ashlar_rng_shared(&key_state));
     ashlar_span_set_owner(&slab->span, (uintptr_t)owner);
@@ -121,38 +125,56 @@ static void cut_slab(struct ashlar_slab *slab, struct ashlar_chunk *chunk, unsig
     ashlar_count_add(slab_bytes, slab_bytes(slab));
 }
 
+/* Maps a chunk more; false: out of memory, or a fork under way. */
+static bool add_chunk(struct ashlar_arena *arena, unsigned need_slices)
+{
+    struct ashlar_chunk *chunk = ashlar_chunk_map(arena, need_slices);
+    if (chunk == NULL)
+        return false;
+    if (!ashlar_lock_take(&arena->lock)) {
+        (void)ashlar_chunk_unmap(chunk);
+        return false;
+    }
+    list_chunk(arena, chunk);
+    ashlar_lock_release(&arena->lock);
+    return true;
+}
+
+/* A slab cut off the chunks there are, arena locked; NULL: out of memory, or of slices. */
+static struct ashlar_slab *fresh_slab(struct ashlar_arena *arena, unsigned class_id,
+                                      struct ashlar_slab_owner *owner, bool *needs_chunk)
+{
+    struct ashlar_slab *slab = ashlar_meta_get(&slab_pool);
+    if (slab == NULL)
+        return NULL;
+    struct ashlar_chunk *chunk;
+    unsigned ndirty;
+    unsigned first = take_run(arena, ashlar_slab_slices(class_id), &chunk, &ndirty);
+    *needs_chunk = first == ASHLAR_SLICE_NONE;
+    if (*needs_chunk) {
+        ashlar_meta_put(&slab_pool, slab);
+        return NULL;
+    }
+    relist_chunk(arena, chunk);
+    cut_slab(slab, chunk, first, class_id, owner);
+    slab->ntouched = (uint8_t)ndirty;
+    return slab;
+}
+
 struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_id,
                                      struct ashlar_slab_owner *owner)
 {
-    unsigned len = ashlar_slab_slices(class_id);
-    if (!ashlar_lock_take(&arena->lock))
-        return NULL;
-    struct ashlar_slab *slab = adopt_slab(arena, class_id, owner);
-    if (slab != NULL) {
-        ashlar_lock_release(&arena->lock);
-        return slab;
-    }
-    slab = ashlar_meta_get(&slab_pool);
-    struct ashlar_chunk *chunk = chunk_with_run(arena, len);
-    if (slab != NULL && chunk == NULL) {
-        ashlar_lock_release(&arena->lock);
-        chunk = ashlar_chunk_map(arena, len);
-        if (!ashlar_lock_take(&arena->lock)) {
-            if (chunk != NULL)
-                (void)ashlar_chunk_unmap(chunk);
-            ashlar_meta_put(&slab_pool, slab);
+    struct ashlar_slab *slab;
+    bool needs_chunk;
+    do {
+        needs_chunk = false;
+        if (!ashlar_lock_take(&arena->lock))
             return NULL;
-        }
-        if (chunk != NULL)
-            list_chunk(arena, chunk);
-    }
-    if (slab != NULL && chunk != NULL) {
-        cut_slab(slab, chunk, class_id, owner);
-    } else if (slab != NULL) {
-        ashlar_meta_put(&slab_pool, slab);
-        slab = NULL;
-    }
-    ashlar_lock_release(&arena->lock);
+        slab = adopt_slab(arena, class_id, owner);
+        if (slab == NULL)
+            slab = fresh_slab(arena, class_id, owner, &needs_chunk);
+        ashlar_lock_release(&arena->lock);
+    } while (needs_chunk && add_chunk(arena, ashlar_slab_slices(class_id)));
     return slab;
 }
 
@@ -172,12 +194,12 @@ static struct ashlar_chunk *put_slab(struct ashlar_arena *arena, struct ashlar_s
 {
     struct ashlar_chunk *chunk = slab->chunk;
     unsigned first = (unsigned)((size_t)(slab->base - chunk->base) / ASHLAR_SLICE_BYTES);
-    size_t ntouched = ashlar_align_up(slab->carved, ASHLAR_SLICE_BYTES) / ASHLAR_SLICE_BYTES;
+    size_t ncarved = ashlar_align_up(slab->carved, ASHLAR_SLICE_BYTES) / ASHLAR_SLICE_BYTES;
+    struct ashlar_run run = {first, slab->nslices};
     ashlar_pagemap_set(slab->base, slab_bytes(slab), NULL);
     ashlar_count_sub(slabs, 1);
     ashlar_count_sub(slab_bytes, slab_bytes(slab));
-    ashlar_chunk_put(chunk, ashlar_bit_run(first, slab->nslices),
-                     ashlar_bit_run(first, (unsigned)ntouched));
+    ashlar_chunk_put(chunk, run, (unsigned)ashlar_max_size(ncarved, slab->ntouched));
     ashlar_span_set_owner(&slab->span, 0);
     ashlar_meta_put(&slab_pool, slab);
     return settle_chunk(arena, chunk);
@@ -238,8 +260,8 @@ enum ashlar_arena_free ashlar_arena_free_abandoned(struct ashlar_slab *slab, cha
 static void visit_chunks(struct ashlar_arena *arena,
                          bool (*visit)(struct ashlar_chunk *chunk, void *context), void *context)
 {
-    for (unsigned fit = 0; fit < ASHLAR_CHUNK_FITS; fit++) {
-        struct ashlar_list *head = &arena->chunks[fit];
+    for (unsigned longest = 0; longest <= ASHLAR_RUN_MAX; longest++) {
+        struct ashlar_list *head = &arena->chunks[longest];
         for (struct ashlar_list *link = ashlar_list_first(head); link != NULL;
              link = ashlar_list_next(head, link)) {
             if (!visit(chunk_of(link), context))
@@ -251,15 +273,15 @@ static void visit_chunks(struct ashlar_arena *arena,
 struct purge_search {
     enum ashlar_idle_choice choice;
     struct ashlar_chunk *chunk;
-    uint64_t victims;
+    struct ashlar_slicemap victims;
 };
 
 static bool find_victims(struct ashlar_chunk *chunk, void *context)
 {
     struct purge_search *search = context;
-    search->victims = ashlar_chunk_detach(chunk, search->choice);
-    search->chunk = search->victims != 0 ? chunk : NULL;
-    return search->victims == 0;
+    bool is_found = ashlar_chunk_detach(chunk, search->choice, &search->victims);
+    search->chunk = is_found ? chunk : NULL;
+    return !is_found;
 }
 
 /* Purges chunk after chunk, the lock released around each kernel call; true when one was. */
@@ -270,23 +292,22 @@ static bool purge_idle(struct ashlar_arena *arena, enum ashlar_idle_choice choic
     while (ashlar_lock_take(&arena->lock)) {
         search.chunk = NULL;
         visit_chunks(arena, find_victims, &search);
-        if (search.chunk != NULL)
-            relist_chunk(arena, search.chunk);
         ashlar_lock_release(&arena->lock);
         if (search.chunk == NULL)
             break;
-        uint64_t clean = ashlar_chunk_purge(search.chunk, search.victims);
-        uint64_t dirty = search.victims & ~clean;
-        has_purged |= clean != 0;
+        struct ashlar_slicemap clean;
+        ashlar_chunk_purge(search.chunk, &search.victims, &clean);
+        bool is_short = ashlar_slicemap_next_run(&search.victims, 0).len != 0;
+        has_purged |= ashlar_slicemap_next_run(&clean, 0).len != 0;
         if (!ashlar_lock_take(&arena->lock)) {
-            ashlar_chunk_leave(search.chunk, clean, dirty);
+            ashlar_chunk_leave(search.chunk, &search.victims, &clean);
             break;
         }
-        ashlar_chunk_put(search.chunk, search.victims, dirty);
+        ashlar_chunk_put_back(search.chunk, &search.victims, &clean);
         struct ashlar_chunk *idle = settle_chunk(arena, search.chunk);
         ashlar_lock_release(&arena->lock);
         drop_chunk(arena, idle);
-        if (dirty != 0)
+        if (is_short)
             break; /* the kernel is short of memory or mappings: not now */
     }
     return has_purged;

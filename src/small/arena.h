@@ -3,8 +3,8 @@
  *
  * Purpose     Cuts chunks of address space into slabs, takes empty ones back, keeps the slabs that
  *             exited threads left behind, and purges what stays unused.
- * Invariants  Every chunk of the arena is on the list of its fit. Chunks whose slices are all free
- *             and purged are unmapped.
+ * Invariants  Every chunk of the arena is on the list of its longest run. Chunks whose slices are
+ *             all free and purged are unmapped.
  * Locking     One mutex per arena, rank ARENA, touched once per slab and never per object. Mapping
  *             and purging are done without it. malloc and free never wait for a shut lock: what
  *             cannot be done then is refused, and what must not be lost waits in atomic words.
@@ -22,7 +22,7 @@
 
 struct ashlar_arena {
     struct ashlar_lock lock;
-    struct ashlar_list chunks[ASHLAR_CHUNK_FITS];     /* lock: by longest free run */
+    struct ashlar_list chunks[ASHLAR_RUN_MAX + 1];    /* lock: by longest free run */
     struct ashlar_list abandoned[ASHLAR_CLASS_COUNT]; /* lock: slabs without an owner */
     uint64_t next_tick_ms;                            /* lock: when to look for idle pages */
 };

@@ -11,19 +11,18 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/bits.h"
 #include "base/check.h"
 #include "conf/counters.h"
 #include "map/meta.h"
-#include "map/pagemap.h"
 #include "map/region.h"
 #include "os/os.h"
 
-static const unsigned fit_slices[ASHLAR_CHUNK_FITS] = {16, 4, 1, 0};
-
 static struct ashlar_meta_pool chunk_pool = {.object_bytes = sizeof(struct ashlar_chunk)};
 
-/* The longest chunk that address space allows, 64 slices if possible; NULL: not even the need. */
+/* Ranges purged by one call of the kernel. */
+#define PURGE_RANGES 64
+
+/* The longest chunk that address space allows, 4 MiB if possible; NULL: not even the need. */
 static char *map_slices(unsigned need_slices, unsigned *nslices)
 {
     for (*nslices = ASHLAR_CHUNK_SLICES;;) {
@@ -55,8 +54,9 @@ struct ashlar_chunk *ashlar_chunk_map(struct ashlar_arena *arena, unsigned need_
     chunk->arena = arena;
     chunk->base = base;
     chunk->nslices = nslices;
-    chunk->free = ashlar_bit_run(0, nslices);
-    chunk->fit = ashlar_chunk_fit(chunk);
+    chunk->nfree = ashlar_slicemap_add(&chunk->free, (struct ashlar_run){0, nslices});
+    chunk->longest = ASHLAR_RUN_MAX;
+    memset(chunk->bounds, ASHLAR_RUN_MAX, sizeof chunk->bounds);
     return chunk;
 }
 
@@ -69,56 +69,87 @@ bool ashlar_chunk_unmap(struct ashlar_chunk *chunk)
     return true;
 }
 
-/* First slices of the runs of `len` ones in `bits`; len is a power of two. */
-static uint64_t runs_of(uint64_t bits, unsigned len)
+/* Follows a change of the map `dirty`. */
+static void count_dirty(struct ashlar_chunk *chunk, unsigned more, unsigned less)
 {
-    for (unsigned have = 1; have < len; have *= 2)
-        bits &= bits >> have;
-    return bits;
+    chunk->ndirty += more - less;
+    if (more != 0)
+        ashlar_count_add(arena_dirty_bytes, more * ASHLAR_SLICE_BYTES);
+    if (less != 0)
+        ashlar_count_sub(arena_dirty_bytes, less * ASHLAR_SLICE_BYTES);
 }
 
-unsigned ashlar_chunk_fit_slices(unsigned fit)
+/* No run of `len` slices starts in the words in front of `end`. */
+static void lower_bounds(struct ashlar_chunk *chunk, unsigned end, unsigned len)
 {
-    return fit_slices[fit];
+    for (unsigned i = 0; i < end; i++) {
+        if (chunk->bounds[i] >= len)
+            chunk->bounds[i] = (uint8_t)(len - 1);
+    }
 }
 
-unsigned ashlar_chunk_fit(const struct ashlar_chunk *chunk)
+static void raise_bounds(struct ashlar_chunk *chunk, struct ashlar_run run)
 {
-    unsigned fit = 0;
-    while (fit_slices[fit] != 0 && runs_of(chunk->free, fit_slices[fit]) == 0)
-        fit++;
-    return fit;
+    unsigned len = run.len < ASHLAR_RUN_MAX ? run.len : ASHLAR_RUN_MAX;
+    for (unsigned i = run.first / 64; i <= (run.first + run.len - 1) / 64; i++) {
+        if (chunk->bounds[i] < len)
+            chunk->bounds[i] = (uint8_t)len;
+    }
+    if (chunk->longest < len)
+        chunk->longest = len;
 }
 
-static void set_dirty(struct ashlar_chunk *chunk, uint64_t dirty)
+static unsigned find_free(struct ashlar_chunk *chunk, unsigned len)
 {
-    unsigned before = ashlar_bit_count(chunk->dirty);
-    unsigned after = ashlar_bit_count(dirty);
-    ashlar_assert((dirty & ~chunk->free) == 0);
-    chunk->dirty = dirty;
-    chunk->aged &= dirty;
-    if (after > before)
-        ashlar_count_add(arena_dirty_bytes, (after - before) * ASHLAR_SLICE_BYTES);
-    else if (after < before)
-        ashlar_count_sub(arena_dirty_bytes, (before - after) * ASHLAR_SLICE_BYTES);
-}
-
-unsigned ashlar_chunk_take(struct ashlar_chunk *chunk, unsigned len)
-{
-    uint64_t runs = runs_of(chunk->free, len);
-    uint64_t warm = runs_of(chunk->dirty, len);
-    unsigned first = ashlar_bit_lowest(warm != 0 ? warm : runs);
-    uint64_t run = ashlar_bit_run(first, len);
-    chunk->free &= ~run;
-    set_dirty(chunk, chunk->dirty & ~run);
+    unsigned first = ashlar_slicemap_find(&chunk->free, len, chunk->bounds);
+    bool is_found = first != ASHLAR_SLICE_NONE;
+    lower_bounds(chunk, is_found ? first / 64 : ASHLAR_SLICEMAP_WORDS, len);
+    if (is_found)
+        return first;
+    chunk->longest = 0;
+    for (unsigned i = 0; i < ASHLAR_SLICEMAP_WORDS; i++) {
+        if (chunk->longest < chunk->bounds[i])
+            chunk->longest = chunk->bounds[i];
+    }
     return first;
 }
 
-void ashlar_chunk_put(struct ashlar_chunk *chunk, uint64_t run, uint64_t dirty)
+unsigned ashlar_chunk_take(struct ashlar_chunk *chunk, unsigned len, unsigned *ndirty)
 {
-    ashlar_assert((chunk->free & run) == 0);
-    chunk->free |= run;
-    set_dirty(chunk, chunk->dirty | dirty);
+    unsigned first = find_free(chunk, len);
+    *ndirty = 0;
+    if (first == ASHLAR_SLICE_NONE)
+        return first;
+    struct ashlar_run run = {first, len};
+    chunk->nfree -= ashlar_slicemap_remove(&chunk->free, run);
+    if (chunk->ndirty != 0) {
+        *ndirty = ashlar_slicemap_last_in(&chunk->dirty, run);
+        (void)ashlar_slicemap_remove(&chunk->aged, run);
+        count_dirty(chunk, 0, ashlar_slicemap_remove(&chunk->dirty, run));
+    }
+    return first;
+}
+
+static void put_clean(struct ashlar_chunk *chunk, struct ashlar_run run)
+{
+    unsigned added = ashlar_slicemap_add(&chunk->free, run);
+    ashlar_assert(added == run.len);
+    chunk->nfree += added;
+    raise_bounds(chunk, ashlar_slicemap_around(&chunk->free, run));
+}
+
+static void put_dirty(struct ashlar_chunk *chunk, struct ashlar_run run)
+{
+    put_clean(chunk, run);
+    count_dirty(chunk, ashlar_slicemap_add(&chunk->dirty, run), 0);
+}
+
+void ashlar_chunk_put(struct ashlar_chunk *chunk, struct ashlar_run run, unsigned ndirty)
+{
+    if (ndirty != 0)
+        put_dirty(chunk, (struct ashlar_run){run.first, ndirty});
+    if (ndirty != run.len)
+        put_clean(chunk, (struct ashlar_run){run.first + ndirty, run.len - ndirty});
 }
 
 void ashlar_chunk_age(struct ashlar_chunk *chunk)
@@ -126,73 +157,121 @@ void ashlar_chunk_age(struct ashlar_chunk *chunk)
     chunk->aged = chunk->dirty;
 }
 
-uint64_t ashlar_chunk_detach(struct ashlar_chunk *chunk, enum ashlar_idle_choice choice)
+/* Calls `visit` for each run of a set. */
+static void visit_runs(struct ashlar_chunk *chunk, const struct ashlar_slicemap *set,
+                       void (*visit)(struct ashlar_chunk *chunk, struct ashlar_run run))
 {
-    uint64_t victims = choice == ASHLAR_IDLE_ALL ? chunk->dirty : chunk->aged;
-    set_dirty(chunk, chunk->dirty & ~victims);
-    chunk->free &= ~victims;
-    return victims;
+    for (struct ashlar_run run = ashlar_slicemap_next_run(set, 0); run.len != 0;
+         run = ashlar_slicemap_next_run(set, run.first + run.len))
+        visit(chunk, run);
 }
 
-/* Splits a set of slices into ranges of addresses; their number. */
-static size_t ranges_of(const struct ashlar_chunk *chunk, uint64_t slices,
-                        struct ashlar_os_range *ranges)
+static void take_out(struct ashlar_chunk *chunk, struct ashlar_run run)
 {
-    size_t nranges = 0;
-    while (slices != 0) {
-        unsigned first = ashlar_bit_lowest(slices);
-        uint64_t behind = ~(slices >> first); /* zeros shifted in end the run */
-        unsigned len = behind != 0 ? ashlar_bit_lowest(behind) : 64;
-        ranges[nranges++] = (struct ashlar_os_range){chunk->base + first * ASHLAR_SLICE_BYTES,
-                                                     len * ASHLAR_SLICE_BYTES};
-        slices &= ~ashlar_bit_run(first, len);
+    chunk->nfree -= ashlar_slicemap_remove(&chunk->free, run);
+    count_dirty(chunk, 0, ashlar_slicemap_remove(&chunk->dirty, run));
+    (void)ashlar_slicemap_remove(&chunk->aged, run);
+}
+
+bool ashlar_chunk_detach(struct ashlar_chunk *chunk, enum ashlar_idle_choice choice,
+                         struct ashlar_slicemap *victims)
+{
+    if (chunk->ndirty == 0)
+        return false;
+    *victims = choice == ASHLAR_IDLE_ALL ? chunk->dirty : chunk->aged;
+    unsigned before = chunk->ndirty;
+    visit_runs(chunk, victims, take_out);
+    return chunk->ndirty != before;
+}
+
+/* The first runs of a set as ranges of addresses; their number. */
+static size_t ranges_of(const struct ashlar_chunk *chunk, const struct ashlar_slicemap *set,
+                        struct ashlar_os_range *ranges, struct ashlar_run *runs)
+{
+    size_t count = 0;
+    struct ashlar_run run = ashlar_slicemap_next_run(set, 0);
+    while (run.len != 0 && count < PURGE_RANGES) {
+        ranges[count] = (struct ashlar_os_range){chunk->base + run.first * ASHLAR_SLICE_BYTES,
+                                                 run.len * ASHLAR_SLICE_BYTES};
+        runs[count++] = run;
+        run = ashlar_slicemap_next_run(set, run.first + run.len);
     }
-    return nranges;
+    return count;
 }
 
-static uint64_t slices_of(const struct ashlar_chunk *chunk, const struct ashlar_os_range *range)
+/* Purges ranges until the kernel fails; how many. */
+static size_t purge_ranges(const struct ashlar_os_range *ranges, size_t count)
 {
-    size_t first = (size_t)((char *)range->addr - chunk->base) / ASHLAR_SLICE_BYTES;
-    return ashlar_bit_run((unsigned)first, (unsigned)(range->len_bytes / ASHLAR_SLICE_BYTES));
-}
-
-uint64_t ashlar_chunk_purge(const struct ashlar_chunk *chunk, uint64_t slices)
-{
-    struct ashlar_os_range ranges[ASHLAR_CHUNK_SLICES / 2] = {{NULL, 0}};
-    size_t nranges = ranges_of(chunk, slices, ranges);
     size_t done = 0;
-    if (ashlar_os_purge_many(ranges, nranges, &done) == EINVAL) {
+    if (ashlar_os_purge_many(ranges, count, &done) == EINVAL) {
         /* mlocked, so one by one */
-        while (done < nranges &&
-               ashlar_os_purge(ranges[done].addr, ranges[done].len_bytes) == 0)
+        while (done < count && ashlar_os_purge(ranges[done].addr, ranges[done].len_bytes) == 0)
             done++;
     }
-    uint64_t clean = 0;
-    for (size_t i = 0; i < done; i++) {
-        clean |= slices_of(chunk, &ranges[i]);
-        ashlar_count_add(purge_bytes, ranges[i].len_bytes);
-    }
     ashlar_count(purge_calls);
-    return clean;
+    return done;
 }
 
-void ashlar_chunk_leave(struct ashlar_chunk *chunk, uint64_t clean, uint64_t dirty)
+void ashlar_chunk_purge(const struct ashlar_chunk *chunk, struct ashlar_slicemap *dirty,
+                        struct ashlar_slicemap *clean)
 {
-    atomic_fetch_or_explicit(&chunk->left_clean, clean, memory_order_release);
-    atomic_fetch_or_explicit(&chunk->left_dirty, dirty, memory_order_release);
+    struct ashlar_os_range ranges[PURGE_RANGES];
+    struct ashlar_run runs[PURGE_RANGES];
+    memset(clean, 0, sizeof *clean);
+    for (;;) {
+        size_t count = ranges_of(chunk, dirty, ranges, runs);
+        size_t done = count != 0 ? purge_ranges(ranges, count) : 0;
+        for (size_t i = 0; i < done; i++) {
+            (void)ashlar_slicemap_remove(dirty, runs[i]);
+            (void)ashlar_slicemap_add(clean, runs[i]);
+            ashlar_count_add(purge_bytes, ranges[i].len_bytes);
+        }
+        if (done < count || count == 0)
+            return;
+    }
+}
+
+void ashlar_chunk_put_back(struct ashlar_chunk *chunk, const struct ashlar_slicemap *dirty,
+                           const struct ashlar_slicemap *clean)
+{
+    visit_runs(chunk, clean, put_clean);
+    visit_runs(chunk, dirty, put_dirty);
+}
+
+static void leave(_Atomic uint64_t *left, const struct ashlar_slicemap *set)
+{
+    for (unsigned i = 0; i < ASHLAR_SLICEMAP_WORDS; i++) {
+        if (set->words[i] != 0)
+            atomic_fetch_or_explicit(&left[i], set->words[i], memory_order_release);
+    }
+}
+
+void ashlar_chunk_leave(struct ashlar_chunk *chunk, const struct ashlar_slicemap *dirty,
+                        const struct ashlar_slicemap *clean)
+{
+    leave(chunk->left_clean, clean);
+    leave(chunk->left_dirty, dirty);
+}
+
+static void collect(_Atomic uint64_t *left, struct ashlar_slicemap *set)
+{
+    for (unsigned i = 0; i < ASHLAR_SLICEMAP_WORDS; i++) {
+        set->words[i] = 0;
+        if (atomic_load_explicit(&left[i], memory_order_relaxed) != 0)
+            set->words[i] = atomic_exchange_explicit(&left[i], 0, memory_order_acquire);
+    }
 }
 
 void ashlar_chunk_collect(struct ashlar_chunk *chunk)
 {
-    if (atomic_load_explicit(&chunk->left_clean, memory_order_relaxed) == 0 &&
-        atomic_load_explicit(&chunk->left_dirty, memory_order_relaxed) == 0)
-        return;
-    uint64_t clean = atomic_exchange_explicit(&chunk->left_clean, 0, memory_order_acquire);
-    uint64_t dirty = atomic_exchange_explicit(&chunk->left_dirty, 0, memory_order_acquire);
-    ashlar_chunk_put(chunk, clean | dirty, dirty);
+    struct ashlar_slicemap dirty;
+    struct ashlar_slicemap clean;
+    collect(chunk->left_dirty, &dirty);
+    collect(chunk->left_clean, &clean);
+    ashlar_chunk_put_back(chunk, &dirty, &clean);
 }
 
 bool ashlar_chunk_is_idle(const struct ashlar_chunk *chunk)
 {
-    return chunk->free == ashlar_bit_run(0, chunk->nslices) && chunk->dirty == 0;
+    return chunk->nfree == chunk->nslices && chunk->ndirty == 0;
 }

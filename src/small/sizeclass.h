@@ -20,6 +20,10 @@
 /* Requests up to here find their class by one table load. */
 #define ASHLAR_CLASS_TABLE_MAX_BYTES 1024u
 
+/* First class of medium objects: so long that one that lies idle weighs more than the few
+   instructions which notice it. */
+#define ASHLAR_CLASS_MEDIUM 56u
+
 extern const uint8_t ashlar_class_table[ASHLAR_CLASS_TABLE_MAX_BYTES / 16 + 1];
 extern const uint32_t ashlar_class_sizes[ASHLAR_CLASS_COUNT];
 

@@ -15,6 +15,7 @@
 #include <assert.h>
 
 #include "base/check.h"
+#include "os/os.h"
 #include "small/chunk.h"
 
 #define HEAD_MASK UINT64_C(0xffffffff)
@@ -24,9 +25,11 @@
 #define ABANDONED (UINT64_C(1) << 63)
 
 
+/* What objects of up to so many bytes share. */
+#define SHARED_BYTES ((size_t)65536)
 
-/* A slab holds at least this many objects, so that one live object pins little. */
-#define MIN_OBJECTS 8
+/* Where that would be fewer than so many objects, a slab is made to measure. */
+#define MANY_OBJECTS 8
 
 /* Objects are made to exist about so many bytes at a time: a page fault for a page of objects,
    and a program of a few objects touches a page or two per class. */
@@ -37,13 +40,14 @@ static_assert(sizeof(struct ashlar_slab) == 2 * ASHLAR_CACHE_LINE_BYTES,
 static_assert(offsetof(struct ashlar_slab, remote) == ASHLAR_CACHE_LINE_BYTES,
               "the second line begins at remote");
 
+/* Slabs of one length for most classes, so that what one leaves behind serves any other. */
 unsigned ashlar_slab_slices(unsigned class_id)
 {
     size_t object = ashlar_class_size(class_id);
-    unsigned nslices = 1;
-    while (nslices * ASHLAR_SLICE_BYTES < MIN_OBJECTS * object)
-        nslices *= 4;
-    return nslices;
+    size_t len = SHARED_BYTES;
+    if (object * MANY_OBJECTS > SHARED_BYTES)
+        len = object < SHARED_BYTES ? SHARED_BYTES / object * object : object;
+    return (unsigned)(ashlar_align_up(len, ashlar_os_facts.page_bytes) / ASHLAR_SLICE_BYTES);
 }
 
 void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, uint64_t key)
@@ -66,6 +70,8 @@ void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, u
     slab->is_parked = false;
     slab->is_active = false;
     slab->is_in_flight = false;
+    slab->is_idle = false;
+    slab->ntouched = 0;
     slab->pending_next = NULL;
     atomic_store_explicit(&slab->remote, 0, memory_order_relaxed);
 }
@@ -196,7 +202,8 @@ bool ashlar_slab_is_abandoned(const struct ashlar_slab *slab)
 __attribute__((no_sanitize_thread)) size_t ashlar_slab_live_objects(const struct ashlar_slab *slab)
 {
     uint64_t remote = atomic_load_explicit(&slab->remote, memory_order_relaxed);
-    size_t away = (size_t)((remote & COUNT_MASK) / COUNT_ONE) + (slab->is_active ? 1 : 0);
+    size_t hold = slab->is_active ? ashlar_slab_hold(slab) : 0;
+    size_t away = (size_t)((remote & COUNT_MASK) / COUNT_ONE) + hold;
     size_t used = slab->span.used;
     return used > away ? used - away : 0;
 }

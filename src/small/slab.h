@@ -13,12 +13,13 @@
  *             object whose first word decodes to an offset is most likely free already.
  *
  * Invariants  Law: used == objects handed out (freed by other threads but not collected yet
- *                          counts as handed out) + (1 while the slab is its owner's active one).
+ *                          counts as handed out) + (1 while the slab is its owner's active one and
+ *                          its objects are not medium: see ashlar_slab_hold).
  *                  objects carved == handed out + on the free list.
  *             offsets are multiples of the object size; 0 <= carved <= end.
- * Locking     Fields up to is_active, and is_in_flight, belong to the owner: the thread whose
- *             slab_owner the span's owner word names (plain or parked), or the arena under its lock
- *             when abandoned. remote and owner are atomic.
+ * Locking     Fields up to is_active, is_in_flight and is_idle belong to the owner: the thread
+ *             whose slab_owner the span's owner word names (plain or parked), or the arena under
+ *             its lock when abandoned. remote and owner are atomic.
  * Layer       small/. Used by arena, front/tcache.
  */
 #ifndef ASHLAR_SMALL_SLAB_H
@@ -51,12 +52,14 @@ struct ashlar_slab {
     uint8_t class_id;         /* constant */
     uint8_t nslices;          /* constant */
     bool is_parked;           /* the parked bit is set */
-    bool is_active;           /* the one its owner allocates from; counts as one in `used` */
+    bool is_active;           /* the one its owner allocates from */
 
     /* Second cache line: written by other threads. */
     _Atomic uint64_t remote;  /* see slab.c: list of objects freed by other threads, flags */
     struct ashlar_slab *pending_next;
     bool is_in_flight;             /* owner: somebody is putting it on the pending stack, or has */
+    bool is_idle;                  /* owner: noted as empty, see front/tcache */
+    uint8_t ntouched;              /* constant: first slices that had pages when it was cut */
     struct ashlar_chunk *chunk;    /* constant: where the memory came from */
     struct ashlar_list link;       /* owner's list of slabs with free objects */
     struct ashlar_list all;        /* owner's list of all its slabs, or arena's abandoned ones */
@@ -75,6 +78,13 @@ static inline uint64_t *ashlar_slab_link(char *object)
 static inline size_t ashlar_slab_object_bytes(const struct ashlar_slab *slab)
 {
     return ashlar_class_size(slab->class_id);
+}
+
+/* What being the active slab adds to `used`: 1, so that a free which empties it goes unnoticed;
+   0 for medium objects, whose memory is wanted elsewhere. */
+static inline uint32_t ashlar_slab_hold(const struct ashlar_slab *slab)
+{
+    return slab->class_id < ASHLAR_CLASS_MEDIUM ? 1 : 0;
 }
 
 /* A free object taken off the list, or NULL: list empty or corrupted. Owner only. */
@@ -114,7 +124,7 @@ ASHLAR_INLINE uint32_t ashlar_slab_push(struct ashlar_slab *slab, char *object)
     return --slab->span.used;
 }
 
-/* Slices of 64 KiB that a slab of this class takes. */
+/* Slices that a slab of this class takes: whole pages. */
 unsigned ashlar_slab_slices(unsigned class_id);
 
 /* Makes a slab of fresh memory; nothing is touched. */

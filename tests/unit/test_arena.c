@@ -17,8 +17,8 @@
 /* More than two leaves of the page map. */
 #define HOLE_BYTES (9 * ASHLAR_GIB)
 
-/* Classes whose slabs are of 1, 4 and 16 slices. */
-static const unsigned classes[] = {3, 50, 70};
+/* Classes whose slabs are of 16, 9 and 32 slices. */
+static const unsigned classes[] = {3, 72, 87};
 
 static struct ashlar_slab_owner owners[2];
 static struct ashlar_arena *arena;
@@ -109,12 +109,12 @@ static void slabs_fill_one_chunk_before_the_next_is_mapped(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++) {
-        struct ashlar_slab *slabs[ASHLAR_CHUNK_SLICES];
+        struct ashlar_slab *slabs[ASHLAR_CHUNK_SLICES / 9];
         size_t count = 0;
         slabs[count++] = get(classes[i]);
         struct ashlar_chunk *chunk = slabs[0]->chunk;
         size_t held_bytes = ashlar_count_read(region_reserved_bytes);
-        while (count * slabs[0]->nslices < chunk->nslices) {
+        while ((count + 1) * slabs[0]->nslices <= chunk->nslices) {
             slabs[count] = get(classes[i]);
             assert_ptr_equal(slabs[count++]->chunk, chunk);
         }
@@ -366,6 +366,24 @@ static void pages_the_kernel_would_not_take_are_tried_again(void **state)
     expect_nothing_held();
 }
 
+/* Symptom: pages of a slab that was used less than the one before it were never given back. */
+static void pages_a_later_slab_did_not_use_are_idle_again_with_it(void **state)
+{
+    (void)state;
+    struct ashlar_slab *pin = get(classes[2]);
+    struct ashlar_slab *slab = get(classes[0]);
+    char *base = slab->base;
+    while (ashlar_slab_carve(slab))
+        continue;
+    assert_true(ashlar_arena_put(slab));
+    size_t dirty_bytes = ashlar_count_read(arena_dirty_bytes);
+    slab = get_used();
+    assert_ptr_equal(slab->base, base);
+    assert_true(ashlar_arena_put(slab));
+    assert_int_equal(ashlar_count_read(arena_dirty_bytes), dirty_bytes);
+    assert_true(ashlar_arena_trim(arena) && ashlar_arena_put(pin));
+}
+
 static void purged_pages_of_a_slab_used_again_read_as_zero(void **state)
 {
     (void)state;
@@ -585,6 +603,7 @@ int main(void)
         CASE(decay_of_minus_one_keeps_pages_until_they_are_trimmed),
         CASE(decay_of_zero_keeps_nothing),
         CASE(pages_the_kernel_would_not_take_are_tried_again),
+        CASE(pages_a_later_slab_did_not_use_are_idle_again_with_it),
         CASE(purged_pages_of_a_slab_used_again_read_as_zero),
         CASE(addresses_are_held_while_their_chunk_is),
         CASE(a_visit_by_whoever_holds_the_lock_is_refused),

@@ -5,13 +5,10 @@
 
 #include <sys/mman.h>
 
-#include "base/bits.h"
 #include "conf/counters.h"
 #include "map/meta.h"
 #include "small/arena.h"
 #include "unit/fake_os.h"
-
-#define ALL_SLICES UINT64_MAX
 
 /* More than two leaves of the page map. */
 #define HOLE_BYTES (9 * ASHLAR_GIB)
@@ -34,15 +31,48 @@ static int begin(void **state)
     return chunk != NULL ? 0 : -1;
 }
 
+static struct ashlar_slicemap nothing;
+
+static struct ashlar_run run_at(unsigned first, unsigned len)
+{
+    return (struct ashlar_run){first, len};
+}
+
+static unsigned take(struct ashlar_chunk *one, unsigned len)
+{
+    unsigned ndirty;
+    return ashlar_chunk_take(one, len, &ndirty);
+}
+
+static struct ashlar_slicemap set_of(unsigned first, unsigned len)
+{
+    struct ashlar_slicemap set = {{0}};
+    (void)ashlar_slicemap_add(&set, run_at(first, len));
+    return set;
+}
+
+static bool has_slice(const struct ashlar_slicemap *set, unsigned index)
+{
+    return (set->words[index / 64] >> (index % 64) & 1) != 0;
+}
+
+static void expect_same(const struct ashlar_slicemap *set, const struct ashlar_slicemap *wanted)
+{
+    assert_memory_equal(set, wanted, sizeof *set);
+}
+
 /* Whatever a case left is cleaned and put back, so that the chunk can go. */
 static int end(void **state)
 {
     (void)state;
+    struct ashlar_slicemap set;
     fake_os_obey();
     fake_os_fail(FAKE_OS_PURGE, 0, 0, 0);
     ashlar_chunk_collect(chunk);
-    (void)ashlar_chunk_detach(chunk, ASHLAR_IDLE_ALL);
-    ashlar_chunk_put(chunk, ashlar_bit_run(0, chunk->nslices) & ~chunk->free, 0);
+    (void)ashlar_chunk_detach(chunk, ASHLAR_IDLE_ALL, &set);
+    for (unsigned i = 0; i < ASHLAR_SLICEMAP_WORDS; i++)
+        set.words[i] = ~chunk->free.words[i];
+    ashlar_chunk_put_back(chunk, &nothing, &set);
     assert_true(ashlar_chunk_is_idle(chunk));
     assert_true(ashlar_chunk_unmap(chunk));
     expect_nothing_held();
@@ -51,9 +81,19 @@ static int end(void **state)
 
 static void expect_whole(const struct ashlar_chunk *one)
 {
-    assert_int_equal(one->free & ~ashlar_bit_run(0, one->nslices), 0);
-    assert_int_equal(one->dirty & ~one->free, 0);
-    assert_int_equal(one->aged & ~one->dirty, 0);
+    for (unsigned i = 0; i < ASHLAR_SLICEMAP_WORDS; i++) {
+        assert_int_equal(one->dirty.words[i] & ~one->free.words[i], 0);
+        assert_int_equal(one->aged.words[i] & ~one->dirty.words[i], 0);
+    }
+    for (unsigned i = one->nslices; i < ASHLAR_CHUNK_SLICES; i++)
+        assert_false(has_slice(&one->free, i));
+    assert_int_equal(one->nfree, ashlar_slicemap_count(&one->free));
+    assert_int_equal(one->ndirty, ashlar_slicemap_count(&one->dirty));
+    unsigned ones = 0;
+    for (unsigned i = ASHLAR_CHUNK_SLICES; i-- > 0;) {
+        ones = !has_slice(&one->free, i) ? 0 : ones < ASHLAR_RUN_MAX ? ones + 1 : ones;
+        assert_true(ones <= one->bounds[i / 64] && one->bounds[i / 64] <= one->longest);
+    }
 }
 
 static char *slice_at(unsigned index)
@@ -61,24 +101,23 @@ static char *slice_at(unsigned index)
     return chunk->base + index * ASHLAR_SLICE_BYTES;
 }
 
-static void a_fresh_chunk_is_idle_zero_and_of_64_slices(void **state)
+static void a_fresh_chunk_is_idle_zero_and_of_4_mib(void **state)
 {
     (void)state;
-    assert_int_equal(chunk->nslices, ASHLAR_CHUNK_SLICES);
+    assert_int_equal(chunk->nslices * ASHLAR_SLICE_BYTES, 4 * ASHLAR_MIB);
     assert_ptr_equal(chunk->arena, &arena);
     assert_true(ashlar_is_aligned(chunk->base, ASHLAR_SLICE_BYTES));
     assert_true(ashlar_chunk_is_idle(chunk));
-    assert_int_equal(chunk->free, ALL_SLICES);
-    assert_int_equal(ashlar_chunk_fit(chunk), 0);
+    assert_int_equal(chunk->nfree, chunk->nslices);
     assert_true(test_is_zero(chunk->base, chunk->nslices * ASHLAR_SLICE_BYTES));
-    slice_at(63)[ASHLAR_SLICE_BYTES - 1] = 1;
+    slice_at(ASHLAR_CHUNK_SLICES - 1)[ASHLAR_SLICE_BYTES - 1] = 1;
     expect_whole(chunk);
 }
 
 static void a_chunk_shrinks_to_the_need_when_address_space_is_short(void **state)
 {
     (void)state;
-    static const unsigned needs[] = {1, 4, 16, 64};
+    static const unsigned needs[] = {1, 9, 16, 32};
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(needs); i++) {
         unsigned least = ASHLAR_CHUNK_SLICES;
         bool is_out = false;
@@ -90,11 +129,12 @@ static void a_chunk_shrinks_to_the_need_when_address_space_is_short(void **state
             if (is_out)
                 break;
             assert_true(small->nslices >= needs[i] && small->nslices <= least);
-            assert_true(ashlar_chunk_fit_slices(ashlar_chunk_fit(small)) >=
-                        (needs[i] < 16 ? needs[i] : 16));
             least = small->nslices;
             expect_whole(small);
             small->base[least * ASHLAR_SLICE_BYTES - 1] = 1;
+            unsigned first = take(small, needs[i]);
+            assert_true(first + needs[i] <= least);
+            ashlar_chunk_put(small, run_at(first, needs[i]), 0);
             assert_true(ashlar_chunk_unmap(small));
         }
         assert_int_equal(least, needs[i]);
@@ -111,7 +151,7 @@ struct attempt {
 static bool try_to_map(void *context)
 {
     struct attempt *attempt = context;
-    attempt->got = ashlar_chunk_map(&arena, ASHLAR_CHUNK_SLICES);
+    attempt->got = ashlar_chunk_map(&arena, 32);
     return attempt->got != NULL;
 }
 
@@ -179,133 +219,156 @@ static void a_chunk_the_kernel_would_not_unmap_is_still_there(void **state)
     fake_os_fail(FAKE_OS_UNMAP, 0, 1, ENOMEM);
     assert_false(ashlar_chunk_unmap(chunk));
     assert_true(ashlar_chunk_is_idle(chunk));
-    slice_at(0)[0] = slice_at(63)[0] = 1;
-    assert_true(ashlar_chunk_take(chunk, 1) < ASHLAR_CHUNK_SLICES);
+    slice_at(0)[0] = slice_at(ASHLAR_CHUNK_SLICES - 1)[0] = 1;
+    assert_true(take(chunk, 1) < ASHLAR_CHUNK_SLICES);
 }
 
-static void a_chunk_is_filed_by_the_longest_run_it_can_still_give(void **state)
+static void a_run_that_is_not_there_is_refused_and_remembered(void **state)
 {
     (void)state;
-    static const struct {
-        uint64_t free;
-        unsigned slices;
-    } rows[] = {
-        {0, 0},
-        {1, 1},
-        {UINT64_C(1) << 63, 1},
-        {UINT64_C(0x7777777777777777), 1},
-        {0xf, 4},
-        {UINT64_C(0xf) << 60, 4},
-        {0x7fff, 4},
-        {UINT64_C(0x7fff7fff7fff7fff), 4},
-        {0xffff, 16},
-        {UINT64_C(0xffff) << 48, 16},
-        {UINT64_C(0xffff) << 7, 16},
-        {UINT64_MAX, 16},
-    };
-    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(rows); i++) {
-        struct ashlar_chunk one = {.nslices = 64, .free = rows[i].free};
-        assert_int_equal(ashlar_chunk_fit_slices(ashlar_chunk_fit(&one)), rows[i].slices);
-    }
+    for (unsigned first = 0; first < ASHLAR_CHUNK_SLICES; first += 32)
+        assert_int_equal(take(chunk, 32), first);
+    assert_int_equal(chunk->longest, ASHLAR_RUN_MAX); /* a bound */
+    assert_int_equal(take(chunk, 1), ASHLAR_SLICE_NONE);
+    assert_int_equal(chunk->longest, 0);
+    ashlar_chunk_put(chunk, run_at(64, 32), 0);
+    ashlar_chunk_put(chunk, run_at(10, 4), 0);
+    assert_int_equal(chunk->longest, 32);
+    assert_int_equal(take(chunk, 20), 64);
+    assert_int_equal(take(chunk, 20), ASHLAR_SLICE_NONE);
+    assert_int_equal(chunk->longest, 19);
+    ashlar_chunk_put(chunk, run_at(14, 5), 0); /* joins the four before it */
+    assert_int_equal(chunk->longest, 19);
+    assert_int_equal(take(chunk, 9), 10);
+    expect_whole(chunk);
 }
 
-static void slices_with_pages_are_taken_first(void **state)
+static void the_first_run_is_taken_and_its_pages_are_told(void **state)
 {
     (void)state;
-    unsigned first = ashlar_chunk_take(chunk, 16);
-    unsigned second = ashlar_chunk_take(chunk, 16);
-    assert_int_not_equal(first, second);
-    ashlar_chunk_put(chunk, ashlar_bit_run(first, 16), 0);
-    ashlar_chunk_put(chunk, ashlar_bit_run(second, 16), ashlar_bit_run(second + 5, 4));
+    unsigned ndirty;
+    unsigned first = take(chunk, 16);
+    unsigned second = take(chunk, 16);
+    assert_int_equal(second, first + 16);
+    ashlar_chunk_put(chunk, run_at(second, 16), 4);
     assert_int_equal(ashlar_count_read(arena_dirty_bytes), 4 * ASHLAR_SLICE_BYTES);
-    assert_int_equal(ashlar_chunk_take(chunk, 4), second + 5);
+    ashlar_chunk_put(chunk, run_at(first, 16), 0);
+    assert_int_equal(ashlar_chunk_take(chunk, 16, &ndirty), first);
+    assert_int_equal(ndirty, 0);
+    assert_int_equal(ashlar_chunk_take(chunk, 3, &ndirty), second);
+    assert_int_equal(ndirty, 3);
+    assert_int_equal(ashlar_chunk_take(chunk, 8, &ndirty), second + 3);
+    assert_int_equal(ndirty, 1);
     assert_int_equal(ashlar_count_read(arena_dirty_bytes), 0);
-    ashlar_chunk_put(chunk, ashlar_bit_run(second + 5, 4), ashlar_bit_run(second + 7, 1));
-    assert_int_equal(ashlar_chunk_take(chunk, 1), second + 7);
-    ashlar_chunk_put(chunk, ashlar_bit_run(second + 7, 1), ashlar_bit_run(second + 7, 1));
-    unsigned run = ashlar_chunk_take(chunk, 4); /* no four with pages: any four */
-    assert_int_equal(chunk->free & ashlar_bit_run(run, 4), 0);
     expect_whole(chunk);
 }
 
 static void only_what_was_dirty_at_the_last_tick_is_aged(void **state)
 {
     (void)state;
-    unsigned old = ashlar_chunk_take(chunk, 4);
-    unsigned young = ashlar_chunk_take(chunk, 4);
-    ashlar_chunk_put(chunk, ashlar_bit_run(old, 4), ashlar_bit_run(old, 4));
-    assert_int_equal(ashlar_chunk_detach(chunk, ASHLAR_IDLE_AGED), 0);
+    unsigned old = take(chunk, 4);
+    unsigned young = take(chunk, 4);
+    struct ashlar_slicemap old_set = set_of(old, 4);
+    struct ashlar_slicemap young_set = set_of(young, 4);
+    struct ashlar_slicemap victims;
+    ashlar_chunk_put(chunk, run_at(old, 4), 4);
+    assert_false(ashlar_chunk_detach(chunk, ASHLAR_IDLE_AGED, &victims));
     ashlar_chunk_age(chunk);
-    ashlar_chunk_put(chunk, ashlar_bit_run(young, 4), ashlar_bit_run(young, 4));
-    assert_int_equal(ashlar_chunk_detach(chunk, ASHLAR_IDLE_AGED), ashlar_bit_run(old, 4));
-    assert_int_equal(chunk->free & ashlar_bit_run(old, 4), 0); /* out of reach */
-    assert_int_equal(ashlar_chunk_detach(chunk, ASHLAR_IDLE_AGED), 0);
-    assert_int_equal(ashlar_chunk_detach(chunk, ASHLAR_IDLE_ALL), ashlar_bit_run(young, 4));
+    ashlar_chunk_put(chunk, run_at(young, 4), 4);
+    assert_true(ashlar_chunk_detach(chunk, ASHLAR_IDLE_AGED, &victims));
+    expect_same(&victims, &old_set);
+    assert_false(has_slice(&chunk->free, old)); /* out of reach */
+    assert_false(ashlar_chunk_detach(chunk, ASHLAR_IDLE_AGED, &victims));
+    assert_true(ashlar_chunk_detach(chunk, ASHLAR_IDLE_ALL, &victims));
+    expect_same(&victims, &young_set);
     assert_int_equal(ashlar_count_read(arena_dirty_bytes), 0);
 }
 
 static void a_slice_used_again_is_young_again(void **state)
 {
     (void)state;
-    uint64_t run = ashlar_bit_run(ashlar_chunk_take(chunk, 1), 1);
-    ashlar_chunk_put(chunk, run, run);
+    struct ashlar_slicemap victims;
+    struct ashlar_run run = run_at(take(chunk, 1), 1);
+    ashlar_chunk_put(chunk, run, 1);
     ashlar_chunk_age(chunk);
-    assert_int_equal(ashlar_bit_run(ashlar_chunk_take(chunk, 1), 1), run);
-    ashlar_chunk_put(chunk, run, run);
-    assert_int_equal(ashlar_chunk_detach(chunk, ASHLAR_IDLE_AGED), 0);
+    assert_int_equal(take(chunk, 1), run.first);
+    ashlar_chunk_put(chunk, run, 1);
+    assert_false(ashlar_chunk_detach(chunk, ASHLAR_IDLE_AGED, &victims));
 }
 
 static void purged_slices_read_as_zero_and_the_others_are_as_they_were(void **state)
 {
     (void)state;
-    const uint64_t purged = UINT64_C(0x8000000000f00001);
+    struct ashlar_slicemap wanted = {{[0] = 0xf00001, [15] = UINT64_C(1) << 63}};
+    struct ashlar_slicemap dirty = wanted;
+    struct ashlar_slicemap clean;
     memset(chunk->base, 0xee, chunk->nslices * ASHLAR_SLICE_BYTES);
     uint64_t bytes = ashlar_count_read(purge_bytes);
-    assert_int_equal(ashlar_chunk_purge(chunk, purged), purged);
+    ashlar_chunk_purge(chunk, &dirty, &clean);
+    expect_same(&clean, &wanted);
+    expect_same(&dirty, &nothing);
     assert_int_equal(ashlar_count_read(purge_bytes) - bytes, 6 * ASHLAR_SLICE_BYTES);
-    for (unsigned i = 0; i < 64; i++) {
+    for (unsigned i = 0; i < ASHLAR_CHUNK_SLICES; i++) {
         bool is_zero = test_is_zero(slice_at(i), ASHLAR_SLICE_BYTES);
-        assert_int_equal(is_zero, purged >> i & 1);
+        assert_int_equal(is_zero, has_slice(&wanted, i));
         assert_true(is_zero || (unsigned char)slice_at(i)[ASHLAR_SLICE_BYTES - 1] == 0xee);
     }
-    assert_int_equal(ashlar_chunk_purge(chunk, ALL_SLICES), ALL_SLICES);
-    assert_true(test_is_zero(chunk->base, 64 * ASHLAR_SLICE_BYTES));
-    const uint64_t every_second = UINT64_C(0x5555555555555555);
-    assert_int_equal(ashlar_chunk_purge(chunk, every_second), every_second);
+}
+
+static void more_runs_than_one_call_takes_are_purged_all(void **state)
+{
+    (void)state;
+    struct ashlar_slicemap wanted;
+    struct ashlar_slicemap clean;
+    memset(&wanted, 0x55, sizeof wanted); /* every second slice */
+    memset(chunk->base, 0xee, chunk->nslices * ASHLAR_SLICE_BYTES);
+    struct ashlar_slicemap dirty = wanted;
+    ashlar_chunk_purge(chunk, &dirty, &clean);
+    expect_same(&clean, &wanted);
+    expect_same(&dirty, &nothing);
+    for (unsigned i = 0; i < ASHLAR_CHUNK_SLICES; i++)
+        assert_int_equal(test_is_zero(slice_at(i), ASHLAR_SLICE_BYTES), i % 2 == 0);
 }
 
 static void what_a_short_kernel_did_not_purge_is_said(void **state)
 {
     (void)state;
-    const uint64_t slices = 0x3 | 0xf0 | 0x100000;
+    const struct ashlar_slicemap wanted = {{0x3 | 0xf0 | 0x100000}};
     memset(chunk->base, 0xee, 32 * ASHLAR_SLICE_BYTES);
     for (unsigned n = 0; n < 3; n++) {
+        struct ashlar_slicemap dirty = wanted;
+        struct ashlar_slicemap clean;
         fake_os_fail(FAKE_OS_PURGE, n, 1, ENOMEM);
-        uint64_t clean = ashlar_chunk_purge(chunk, slices);
-        assert_int_equal(clean & ~slices, 0);
-        assert_int_not_equal(clean, slices);
-        assert_int_equal(clean != 0, n != 0);
+        ashlar_chunk_purge(chunk, &dirty, &clean);
+        assert_int_equal(dirty.words[0] & clean.words[0], 0);
+        assert_int_equal(dirty.words[0] | clean.words[0], wanted.words[0]);
+        assert_int_not_equal(dirty.words[0], 0);
+        assert_int_equal(clean.words[0] != 0, n != 0);
         for (unsigned i = 0; i < 32; i++)
-            assert_true((clean >> i & 1) == 0 || test_is_zero(slice_at(i), ASHLAR_SLICE_BYTES));
+            assert_true(!has_slice(&clean, i) || test_is_zero(slice_at(i), ASHLAR_SLICE_BYTES));
     }
 }
 
 static void what_a_purger_left_comes_back_with_the_next_collect(void **state)
 {
     (void)state;
-    unsigned first = ashlar_chunk_take(chunk, 4);
-    ashlar_chunk_put(chunk, ashlar_bit_run(first, 4), ashlar_bit_run(first, 4));
-    assert_int_equal(ashlar_chunk_detach(chunk, ASHLAR_IDLE_ALL), ashlar_bit_run(first, 4));
-    uint64_t free_before = chunk->free;
-    ashlar_chunk_leave(chunk, ashlar_bit_run(first, 1), 0);
-    ashlar_chunk_leave(chunk, ashlar_bit_run(first + 1, 1), ashlar_bit_run(first + 2, 2));
-    assert_int_equal(chunk->free, free_before); /* the arena's word is not touched */
+    unsigned first = take(chunk, 4);
+    struct ashlar_slicemap victims;
+    ashlar_chunk_put(chunk, run_at(first, 4), 4);
+    assert_true(ashlar_chunk_detach(chunk, ASHLAR_IDLE_ALL, &victims));
+    struct ashlar_slicemap free_before = chunk->free;
+    struct ashlar_slicemap one = set_of(first, 1);
+    struct ashlar_slicemap two = set_of(first + 1, 1);
+    struct ashlar_slicemap rest = set_of(first + 2, 2);
+    ashlar_chunk_leave(chunk, &nothing, &one);
+    ashlar_chunk_leave(chunk, &rest, &two);
+    expect_same(&chunk->free, &free_before); /* the arena's map is not touched */
     ashlar_chunk_collect(chunk);
-    assert_int_equal(chunk->free, ALL_SLICES);
-    assert_int_equal(chunk->dirty, ashlar_bit_run(first + 2, 2));
+    assert_int_equal(chunk->nfree, ASHLAR_CHUNK_SLICES);
+    expect_same(&chunk->dirty, &rest);
     assert_int_equal(ashlar_count_read(arena_dirty_bytes), 2 * ASHLAR_SLICE_BYTES);
     ashlar_chunk_collect(chunk);
-    assert_int_equal(chunk->free, ALL_SLICES);
+    assert_int_equal(chunk->nfree, ASHLAR_CHUNK_SLICES);
     assert_false(ashlar_chunk_is_idle(chunk));
 }
 
@@ -313,87 +376,98 @@ static void what_a_purger_left_comes_back_with_the_next_collect(void **state)
 
 enum slice { CLEAN, DIRTY, AGED, IN_SLAB, DETACHED };
 
-static uint64_t slices_that_are(const enum slice *model, enum slice what)
+static struct ashlar_slicemap slices_that_are(const enum slice *model, enum slice what)
 {
-    uint64_t slices = 0;
-    for (unsigned i = 0; i < 64; i++)
-        slices |= (uint64_t)(model[i] == what) << i;
-    return slices;
+    struct ashlar_slicemap set = {{0}};
+    for (unsigned i = 0; i < ASHLAR_CHUNK_SLICES; i++)
+        set.words[i / 64] |= (uint64_t)(model[i] == what) << (i % 64);
+    return set;
 }
 
-static void set_slices(enum slice *model, uint64_t slices, enum slice what)
+static void set_slices(enum slice *model, struct ashlar_run run, enum slice what)
 {
-    for (unsigned i = 0; i < 64; i++)
-        if ((slices >> i & 1) != 0)
-            model[i] = what;
+    for (unsigned i = run.first; i < run.first + run.len; i++)
+        model[i] = what;
+}
+
+static void turn_slices(enum slice *model, enum slice from, enum slice to)
+{
+    for (unsigned i = 0; i < ASHLAR_CHUNK_SLICES; i++)
+        if (model[i] == from)
+            model[i] = to;
 }
 
 static bool has_free_run(const enum slice *model, unsigned len)
 {
     unsigned run = 0;
-    for (unsigned i = 0; i < 64 && run < len; i++)
+    for (unsigned i = 0; i < ASHLAR_CHUNK_SLICES && run < len; i++)
         run = model[i] <= AGED ? run + 1 : 0;
     return run == len;
 }
 
 static void expect_as_in(const enum slice *model)
 {
-    uint64_t dirty = slices_that_are(model, DIRTY) | slices_that_are(model, AGED);
-    assert_int_equal(chunk->free, slices_that_are(model, CLEAN) | dirty);
-    assert_int_equal(chunk->dirty, dirty);
-    assert_int_equal(chunk->aged, slices_that_are(model, AGED));
-    assert_int_equal(ashlar_count_read(arena_dirty_bytes),
-                     ashlar_bit_count(dirty) * ASHLAR_SLICE_BYTES);
-    assert_int_equal(ashlar_chunk_is_idle(chunk), slices_that_are(model, CLEAN) == ALL_SLICES);
-    unsigned promise = ashlar_chunk_fit_slices(ashlar_chunk_fit(chunk));
-    assert_true(promise == 0 || has_free_run(model, promise));
-    assert_false(promise < 16 && has_free_run(model, promise == 0 ? 1 : promise * 4));
+    bool is_idle = true;
+    for (unsigned i = 0; i < ASHLAR_CHUNK_SLICES; i++) {
+        assert_int_equal(has_slice(&chunk->free, i), model[i] <= AGED);
+        assert_int_equal(has_slice(&chunk->dirty, i), model[i] == DIRTY || model[i] == AGED);
+        assert_int_equal(has_slice(&chunk->aged, i), model[i] == AGED);
+        is_idle &= model[i] == CLEAN;
+    }
+    expect_whole(chunk);
+    assert_int_equal(ashlar_count_read(arena_dirty_bytes), chunk->ndirty * ASHLAR_SLICE_BYTES);
+    assert_int_equal(ashlar_chunk_is_idle(chunk), is_idle);
 }
+
+#define SLABS_MOST 400
 
 static void random_use_agrees_with_a_model_of_every_slice(void **state)
 {
     (void)state;
-    static const unsigned lens[] = {1, 4, 16};
-    enum slice model[64] = {CLEAN};
-    struct {
-        unsigned first;
-        unsigned len;
-    } slabs[64];
+    enum slice model[ASHLAR_CHUNK_SLICES] = {CLEAN};
+    struct ashlar_run slabs[SLABS_MOST];
     size_t nslabs = 0;
     uint64_t seed = 41;
-    for (int step = 0; step < 20000; step++) {
-        size_t choice = test_random_below(&seed, 16);
-        unsigned len = lens[test_random_below(&seed, 3)];
-        if (choice < 6 && has_free_run(model, len)) {
-            unsigned first = ashlar_chunk_take(chunk, len);
-            assert_true(first + len <= 64);
+    for (int step = 0; step < 10000; step++) {
+        size_t choice = test_random_below(&seed, 32);
+        unsigned len = 1 + (unsigned)test_random_below(&seed, ASHLAR_RUN_MAX);
+        struct ashlar_slicemap victims;
+        if (choice < 14 && nslabs < SLABS_MOST) {
+            unsigned ndirty;
+            unsigned first = ashlar_chunk_take(chunk, len, &ndirty);
+            assert_int_equal(first == ASHLAR_SLICE_NONE, !has_free_run(model, len));
+            if (first == ASHLAR_SLICE_NONE)
+                continue;
+            assert_true(first + len <= ASHLAR_CHUNK_SLICES);
             for (unsigned i = first; i < first + len; i++)
-                assert_true(model[i] <= AGED);
-            set_slices(model, ashlar_bit_run(first, len), IN_SLAB);
-            slabs[nslabs].first = first;
-            slabs[nslabs++].len = len;
-        } else if (choice < 12 && nslabs != 0) {
+                assert_true(model[i] <= (i < first + ndirty ? AGED : CLEAN));
+            assert_true(ndirty == 0 || model[first + ndirty - 1] != CLEAN);
+            slabs[nslabs++] = run_at(first, len);
+            set_slices(model, run_at(first, len), IN_SLAB);
+        } else if (choice < 28 && nslabs != 0) {
             size_t at = test_random_below(&seed, nslabs);
-            uint64_t run = ashlar_bit_run(slabs[at].first, slabs[at].len);
-            uint64_t dirty = run & test_random(&seed);
+            struct ashlar_run run = slabs[at];
+            unsigned ndirty = (unsigned)test_random_below(&seed, run.len + 1);
             slabs[at] = slabs[--nslabs];
-            ashlar_chunk_put(chunk, run, dirty);
+            ashlar_chunk_put(chunk, run, ndirty);
             set_slices(model, run, CLEAN);
-            set_slices(model, dirty, DIRTY);
-        } else if (choice == 12) {
+            set_slices(model, run_at(run.first, ndirty), DIRTY);
+        } else if (choice == 28) {
             ashlar_chunk_age(chunk);
-            set_slices(model, slices_that_are(model, DIRTY), AGED);
-        } else if (choice == 13) {
-            uint64_t wanted = slices_that_are(model, AGED);
-            assert_int_equal(ashlar_chunk_detach(chunk, ASHLAR_IDLE_AGED), wanted);
-            set_slices(model, wanted, DETACHED);
-        } else if (choice == 14) {
-            uint64_t left = slices_that_are(model, DETACHED);
-            uint64_t dirty = left & test_random(&seed);
-            ashlar_chunk_leave(chunk, left & ~dirty, dirty);
+            turn_slices(model, DIRTY, AGED);
+        } else if (choice == 29) {
+            struct ashlar_slicemap wanted = slices_that_are(model, AGED);
+            bool has_some = ashlar_chunk_detach(chunk, ASHLAR_IDLE_AGED, &victims);
+            assert_int_equal(has_some, ashlar_slicemap_count(&wanted) != 0);
+            if (has_some)
+                expect_same(&victims, &wanted);
+            turn_slices(model, AGED, DETACHED);
+        } else if (choice == 30) {
+            struct ashlar_slicemap left = slices_that_are(model, DETACHED);
+            bool is_clean = test_random_below(&seed, 2) != 0;
+            ashlar_chunk_leave(chunk, is_clean ? &nothing : &left, is_clean ? &left : &nothing);
             ashlar_chunk_collect(chunk);
-            set_slices(model, left, CLEAN);
-            set_slices(model, dirty, DIRTY);
+            turn_slices(model, DETACHED, is_clean ? CLEAN : DIRTY);
         }
         expect_as_in(model);
     }
@@ -404,17 +478,18 @@ static void random_use_agrees_with_a_model_of_every_slice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(a_fresh_chunk_is_idle_zero_and_of_64_slices),
+        CASE(a_fresh_chunk_is_idle_zero_and_of_4_mib),
         CASE(a_chunk_shrinks_to_the_need_when_address_space_is_short),
         CASE(a_map_that_fails_holds_nothing_whichever_call_failed),
         CASE(chunks_that_come_and_go_use_the_same_descriptors),
         CASE(a_shut_lock_refuses_a_chunk_at_once),
         CASE(a_chunk_the_kernel_would_not_unmap_is_still_there),
-        CASE(a_chunk_is_filed_by_the_longest_run_it_can_still_give),
-        CASE(slices_with_pages_are_taken_first),
+        CASE(a_run_that_is_not_there_is_refused_and_remembered),
+        CASE(the_first_run_is_taken_and_its_pages_are_told),
         CASE(only_what_was_dirty_at_the_last_tick_is_aged),
         CASE(a_slice_used_again_is_young_again),
         CASE(purged_slices_read_as_zero_and_the_others_are_as_they_were),
+        CASE(more_runs_than_one_call_takes_are_purged_all),
         CASE(what_a_short_kernel_did_not_purge_is_said),
         CASE(what_a_purger_left_comes_back_with_the_next_collect),
         CASE(random_use_agrees_with_a_model_of_every_slice),

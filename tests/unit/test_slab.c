@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "os/os.h"
 #include "small/chunk.h"
 #include "small/slab.h"
 
@@ -40,16 +41,16 @@ static void *get(struct ashlar_slab *slab)
     return object;
 }
 
-static void every_class_has_slabs_of_eight_objects_and_little_waste(void **state)
+static void every_class_has_slabs_of_whole_pages_and_little_waste(void **state)
 {
     (void)state;
     for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
         size_t object = ashlar_class_size(class_id);
-        unsigned nslices = ashlar_slab_slices(class_id);
-        size_t len = nslices * ASHLAR_SLICE_BYTES;
-        assert_true(nslices == 1 || nslices == 4 || nslices == 16);
-        assert_true(len / object >= 8);
-        assert_true(len % object * 8 <= len);
+        size_t len = ashlar_slab_slices(class_id) * ASHLAR_SLICE_BYTES;
+        assert_int_equal(len % ashlar_os_facts.page_bytes, 0);
+        assert_true(len / ASHLAR_SLICE_BYTES <= ASHLAR_RUN_MAX);
+        assert_true(len >= object && len % object * 8 <= len);
+        assert_true(len == 65536 || len / object < 8);
     }
 }
 
@@ -297,7 +298,7 @@ static void remote_frees_of_many_threads_all_arrive(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_class_has_slabs_of_eight_objects_and_little_waste),
+        cmocka_unit_test(every_class_has_slabs_of_whole_pages_and_little_waste),
         cmocka_unit_test(a_slab_hands_out_every_object_once),
         cmocka_unit_test(objects_come_to_exist_about_a_page_at_a_time),
         cmocka_unit_test(only_starts_of_objects_are_starts),

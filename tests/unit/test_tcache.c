@@ -131,6 +131,35 @@ static void a_tick_is_due_when_half_the_decay_time_has_passed(void **state)
     assert_true(ashlar_count_read(slabs) <= 1);
 }
 
+/* Symptom: a program that had once used a buffer of every size held on to all of them. */
+static void a_size_left_behind_lends_its_pages_to_the_next(void **state)
+{
+    (void)state;
+    size_t held_before = ashlar_count_read(slab_bytes) + ashlar_count_read(arena_dirty_bytes);
+    for (unsigned class_id = ASHLAR_CLASS_MEDIUM; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        char *object = alloc(class_id);
+        memset(object, 1, ashlar_class_size(class_id));
+        assert_int_equal(free_object(object), ASHLAR_TCACHE_DONE);
+        size_t held_bytes = ashlar_count_read(slab_bytes) + ashlar_count_read(arena_dirty_bytes);
+        assert_true(held_bytes - held_before <= 512 * ASHLAR_KIB); /* of 2 MiB and more */
+    }
+}
+
+static void a_size_used_over_and_over_keeps_its_slab(void **state)
+{
+    (void)state;
+    char *object = alloc(ASHLAR_CLASS_COUNT - 1);
+    size_t dirty_bytes = ashlar_count_read(arena_dirty_bytes);
+    for (int i = 0; i < 100; i++) {
+        char *other = alloc(ASHLAR_CLASS_MEDIUM);
+        assert_int_equal(free_object(other), ASHLAR_TCACHE_DONE);
+        assert_int_equal(free_object(object), ASHLAR_TCACHE_DONE);
+        assert_true(ashlar_count_read(arena_dirty_bytes) <= dirty_bytes);
+        assert_ptr_equal(alloc(ASHLAR_CLASS_COUNT - 1), object);
+    }
+    assert_int_equal(free_object(object), ASHLAR_TCACHE_DONE);
+}
+
 static void what_other_threads_free_serves_the_owner_again(void **state)
 {
     (void)state;
@@ -403,6 +432,8 @@ int main(void)
         CASE(what_is_no_start_of_an_object_is_interior),
         CASE(empty_slabs_are_given_back_at_a_tick),
         CASE(a_tick_is_due_when_half_the_decay_time_has_passed),
+        CASE(a_size_left_behind_lends_its_pages_to_the_next),
+        CASE(a_size_used_over_and_over_keeps_its_slab),
         CASE(what_other_threads_free_serves_the_owner_again),
         CASE(an_object_freed_by_two_threads_is_told),
         CASE(objects_outlive_their_thread_and_anyone_may_free_them),

@@ -1,0 +1,53 @@
+/*
+ * idle.h - the slabs of a thread that fell empty
+ *
+ * Purpose     A ring of notes. A program that swings around a slab's capacity finds the slab again;
+ *             one that has left a size behind lends its pages to others, when the note is struck
+ *             out.
+ * Invariants  A slab is noted at most once, while its is_idle is set. A noted slab may be in use
+ *             again. bytes is the sum of what the slabs had touched when they were noted.
+ * Locking     Belongs to the thread whose cache it is part of.
+ * Layer       front/. Uses small. Used by tcache.
+ */
+#ifndef ASHLAR_FRONT_IDLE_H
+#define ASHLAR_FRONT_IDLE_H
+
+#include "small/slab.h"
+
+/* Notes, and what the noted slabs may hold in pages: doc/decisions/0014. */
+#define ASHLAR_IDLE_SLABS 32u
+#define ASHLAR_IDLE_BYTES (256 * ASHLAR_KIB)
+
+struct ashlar_idle {
+    struct {
+        struct ashlar_slab *slab; /* NULL: none */
+        size_t bytes;
+    } notes[ASHLAR_IDLE_SLABS];
+    unsigned oldest;
+    size_t bytes;
+};
+
+/* Strikes the oldest note out; its slab, or NULL. */
+static inline struct ashlar_slab *ashlar_idle_forget(struct ashlar_idle *idle)
+{
+    struct ashlar_slab *slab = idle->notes[idle->oldest].slab;
+    idle->bytes -= idle->notes[idle->oldest].bytes;
+    idle->notes[idle->oldest].slab = NULL;
+    idle->notes[idle->oldest].bytes = 0;
+    idle->oldest = (idle->oldest + 1) % ASHLAR_IDLE_SLABS;
+    if (slab != NULL)
+        slab->is_idle = false;
+    return slab;
+}
+
+/* Notes a slab that is not noted, in the place of the note struck out last. */
+static inline void ashlar_idle_note(struct ashlar_idle *idle, struct ashlar_slab *slab)
+{
+    unsigned last = (idle->oldest + ASHLAR_IDLE_SLABS - 1) % ASHLAR_IDLE_SLABS;
+    slab->is_idle = true;
+    idle->notes[last].slab = slab;
+    idle->notes[last].bytes = slab->carved;
+    idle->bytes += slab->carved;
+}
+
+#endif

@@ -29,9 +29,7 @@
 /* Slow calls between two looks at the clock. */
 #define TICK_CALLS 64
 
-/* real of a thread whose cache was taken down. */
-#define EXITED ((struct ashlar_tcache *)1)
-
+#define EXITED ((struct ashlar_tcache *)1) /* real of a thread whose cache was taken down */
 static struct ashlar_slab nobody; /* free == end == 0: always empty */
 
 #define EMPTY_CACHE {.active = {[0 ... ASHLAR_CLASS_COUNT - 1] = &nobody}}

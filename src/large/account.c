@@ -12,9 +12,9 @@
 #include "conf/options.h"
 #include "large/front.h"
 
-/* Kept bytes above the peak, for each large request of the two windows: what lies ready spares a
-   request system calls and faults, so a program that makes few of them has little use for it. */
-#define SLACK_PER_REQUEST_BYTES (16 * ASHLAR_KIB)
+/* Kept bytes above the peak, for each block that came to life in the two windows: what lies ready
+   spares it system calls and faults, so a program of few large blocks has little use for it. */
+#define SLACK_PER_BLOCK_BYTES (32 * ASHLAR_KIB)
 #define MIN_SLACK_BYTES (1 * ASHLAR_MIB)
 #define MAX_SLACK_BYTES (16 * ASHLAR_MIB)
 
@@ -23,12 +23,12 @@
 
 static size_t live_bytes;
 
-/* Highest live_bytes and number of requests of the running window and of the one before. */
+/* Highest live_bytes and number of new blocks of the running window and of the one before. */
 static struct {
     size_t now_bytes;
     size_t before_bytes;
-    size_t now_requests;
-    size_t before_requests;
+    size_t now_blocks;
+    size_t before_blocks;
     uint64_t start_ms;
 } peak;
 
@@ -52,9 +52,9 @@ static void note_peak(uint64_t now_ms)
     if (age_ms >= window_ms && ashlar_opt.decay_ms >= 0) {
         bool has_paused = age_ms >= 2 * window_ms;
         peak.before_bytes = has_paused ? live : peak.now_bytes;
-        peak.before_requests = has_paused ? 0 : peak.now_requests;
+        peak.before_blocks = has_paused ? 0 : peak.now_blocks;
         peak.now_bytes = live;
-        peak.now_requests = 0;
+        peak.now_blocks = 0;
         peak.start_ms = now_ms;
     }
     peak.now_bytes = ashlar_max_size(peak.now_bytes, live);
@@ -65,7 +65,6 @@ void ashlar_account_grow_locked(size_t more_bytes, uint64_t now_ms)
     live_bytes += more_bytes;
     ashlar_count_add(large_counted_bytes, more_bytes);
     note_peak(now_ms);
-    peak.now_requests++;
 }
 
 void ashlar_account_shrink_locked(size_t less_bytes, uint64_t now_ms)
@@ -80,6 +79,7 @@ void ashlar_account_count_locked(struct ashlar_extent *extent, uint64_t now_ms)
     extent->is_counted = true;
     ashlar_count(large_counted_blocks);
     ashlar_account_grow_locked(extent->len_bytes, now_ms);
+    peak.now_blocks++;
 }
 
 void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms)
@@ -93,10 +93,10 @@ void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms
 
 static size_t slack_bytes(void)
 {
-    size_t requests = peak.now_requests + peak.before_requests;
-    if (requests >= MAX_SLACK_BYTES / SLACK_PER_REQUEST_BYTES)
+    size_t blocks = peak.now_blocks + peak.before_blocks;
+    if (blocks >= MAX_SLACK_BYTES / SLACK_PER_BLOCK_BYTES)
         return MAX_SLACK_BYTES;
-    return ashlar_max_size(requests * SLACK_PER_REQUEST_BYTES, MIN_SLACK_BYTES);
+    return ashlar_max_size(blocks * SLACK_PER_BLOCK_BYTES, MIN_SLACK_BYTES);
 }
 
 static size_t memory_limit(void)

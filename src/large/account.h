@@ -2,7 +2,7 @@
  * account.h - how much large memory is live, and how much may be kept
  *
  * Purpose     The arithmetic of the law of memory (P2): live + kept <= recent peak of live *
- *             (1 + cache_slack) + 16 KiB for each recent request (1 MiB at least, 16 MiB at most),
+ *             (1 + cache_slack) + 32 KiB for each recent block (1 MiB at least, 16 MiB at most),
  *             and kept <= cache_max.
  * Invariants  live is the payload of the extents whose is_counted is set. What waits in a thread's
  *             front is among them; it is subtracted where that matters. The recent peak is that of

@@ -13,7 +13,7 @@
 #include "unit/defaults.h"
 #include "unit/fake_os.h"
 
-/* Allowed above the peak, after few requests and after many: account.h. */
+/* Allowed above the peak, after few blocks and after many: account.h. */
 #define SLACK_BYTES (1 * ASHLAR_MIB)
 #define MOST_SLACK_BYTES (16 * ASHLAR_MIB)
 
@@ -61,32 +61,35 @@ static void kept_memory_may_fill_up_to_the_peak_and_the_slack(void **state)
     assert_false(is_too_much(peak + peak / 2 + SLACK_BYTES));
 }
 
-/* So many requests that take nothing. */
-static void request(unsigned times)
+/* So many blocks come and go. */
+static void come_and_go(unsigned times)
 {
-    for (; times > 0; times--)
-        grow(0);
+    struct ashlar_extent block = {.len_bytes = 1};
+    for (; times > 0; times--) {
+        ashlar_account_count_locked(&block, now_ms);
+        ashlar_account_uncount_locked(&block, now_ms);
+    }
 }
 
-static void the_slack_follows_the_requests_of_two_windows(void **state)
+static void the_slack_follows_the_blocks_of_two_windows(void **state)
 {
     (void)state;
     ashlar_opt.cache_slack = 0;
     ashlar_opt.decay_ms = 100;
-    request(200);
-    assert_false(is_too_much(200 * 16 * ASHLAR_KIB));
-    assert_true(is_too_much(200 * 16 * ASHLAR_KIB + 1));
+    come_and_go(200);
+    assert_false(is_too_much(1 + 200 * 32 * ASHLAR_KIB));
+    assert_true(is_too_much(2 + 200 * 32 * ASHLAR_KIB));
     now_ms += 100;
-    request(100);
-    assert_false(is_too_much(300 * 16 * ASHLAR_KIB));
-    assert_true(is_too_much(300 * 16 * ASHLAR_KIB + 1));
-    request(10000);
-    assert_false(is_too_much(MOST_SLACK_BYTES));
-    assert_true(is_too_much(MOST_SLACK_BYTES + 1));
+    come_and_go(100);
+    assert_false(is_too_much(1 + 300 * 32 * ASHLAR_KIB));
+    assert_true(is_too_much(2 + 300 * 32 * ASHLAR_KIB));
+    come_and_go(10000);
+    assert_false(is_too_much(1 + MOST_SLACK_BYTES));
+    assert_true(is_too_much(2 + MOST_SLACK_BYTES));
     now_ms += 200; /* a pause: what was before it does not count */
-    request(1);
-    assert_false(is_too_much(SLACK_BYTES));
-    assert_true(is_too_much(SLACK_BYTES + 1));
+    come_and_go(1);
+    assert_false(is_too_much(1 + SLACK_BYTES));
+    assert_true(is_too_much(2 + SLACK_BYTES));
 }
 
 static void the_byte_limit_holds_whatever_the_peak(void **state)
@@ -183,7 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(kept_memory_may_fill_up_to_the_peak_and_the_slack),
-        CASE(the_slack_follows_the_requests_of_two_windows),
+        CASE(the_slack_follows_the_blocks_of_two_windows),
         CASE(the_byte_limit_holds_whatever_the_peak),
         CASE(a_peak_is_forgotten_after_two_windows),
         CASE(a_peak_lasts_for_ever_when_nothing_decays),

@@ -26,7 +26,12 @@
 /* Memory in the hands of a program, used or not, that is worth a thread to purge_thread:auto. */
 #define AUTO_BYTES (8 * ASHLAR_MIB)
 
+/* Growth of small memory after which large memory is looked at. */
+#define GROWN_BYTES (1 * ASHLAR_MIB)
+
 _Atomic uint32_t ashlar_purger_state;
+
+static _Atomic size_t looked_at_bytes; /* small memory when it had grown last */
 
 static bool change_state(uint32_t from, uint32_t to)
 {
@@ -45,12 +50,22 @@ static void pause_awhile(uint32_t state)
     ashlar_os_wait(&ashlar_purger_state, state, (int)ms);
 }
 
-static void look(void)
+void ashlar_purger_look(uint64_t now_ms)
 {
-    uint64_t now_ms = ashlar_os_now_ms();
     ashlar_large_tick(now_ms);
     for (unsigned i = 0; i < ashlar_arena_count(); i++)
         ashlar_arena_tick(ashlar_arena_at(i), now_ms);
+}
+
+void ashlar_purger_look_if_grown(void)
+{
+    size_t bytes = ashlar_count_read(slab_bytes);
+    size_t before = atomic_load_explicit(&looked_at_bytes, memory_order_relaxed);
+    if (ASHLAR_LIKELY(bytes < before + GROWN_BYTES && bytes + GROWN_BYTES > before))
+        return;
+    atomic_store_explicit(&looked_at_bytes, bytes, memory_order_relaxed);
+    if (bytes > before)
+        ashlar_large_tick(ashlar_os_now_ms());
 }
 
 /* Until a free says that there is something to do. */
@@ -71,7 +86,7 @@ static void run(void)
     int idle_looks = 0;
     while (atomic_load(&ashlar_purger_state) != ASHLAR_PURGER_QUITS) {
         pause_awhile(ASHLAR_PURGER_AWAKE);
-        look();
+        ashlar_purger_look(ashlar_os_now_ms());
         idle_looks = kept_bytes() != 0 ? 0 : idle_looks + 1;
         if (idle_looks == IDLE_LOOKS) {
             sleep_soundly();

@@ -42,6 +42,14 @@ static inline void ashlar_purger_wake(void)
         ashlar_purger_wake_slow();
 }
 
+/* Purges, large and small, what has been idle for its time, or is too much. For any thread that
+   holds no lock. */
+void ashlar_purger_look(uint64_t now_ms);
+
+/* The same if small memory has grown a good deal since this was called last: freed large memory
+   whose place it takes goes. */
+void ashlar_purger_look_if_grown(void);
+
 /* The last thread that made requests ends. */
 void ashlar_purger_quit(void);
 

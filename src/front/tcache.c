@@ -203,6 +203,7 @@ static bool fetch_slab(struct ashlar_tcache *cache, unsigned class_id)
     ashlar_list_push_front(&cache->slabs, &slab->all);
     deactivate(cache, class_id);
     activate(cache, slab);
+    ashlar_purger_look_if_grown();
     return true;
 }
 
@@ -493,8 +494,7 @@ void ashlar_tcache_tick(uint64_t now_ms)
         return;
     cache->next_tick_ms = now_ms + (uint64_t)ashlar_opt.decay_ms / 2;
     give_back_empties(cache);
-    for (unsigned i = 0; i < ashlar_arena_count(); i++)
-        ashlar_arena_tick(ashlar_arena_at(i), now_ms);
+    ashlar_purger_look(now_ms);
 }
 
 void ashlar_tcache_tick_if_due(void)

@@ -64,7 +64,7 @@ enum ashlar_tcache_result {
 /* Frees an object of any slab, whoever owns it. */
 enum ashlar_tcache_result ashlar_tcache_free_slow(struct ashlar_slab *slab, char *object);
 
-/* Gives back the calling thread's empty slabs and lets the arenas purge. */
+/* Gives back the calling thread's empty slabs and purges what is due. */
 void ashlar_tcache_tick(uint64_t now_ms);
 
 /* The same when half the decay time has passed since the last tick, else nothing. */

@@ -3,7 +3,7 @@
  *
  * Purpose     See account.h.
  * Invariants  See account.h.
- * Locking     LARGE for everything static here.
+ * Locking     LARGE for everything static here but wants_small.
  * Layer       large/.
  */
 #include "large/account.h"
@@ -23,7 +23,9 @@
 
 static size_t live_bytes;
 
-/* Highest live_bytes and number of new blocks of the running window and of the one before. */
+static _Atomic bool wants_small;
+
+/* Highest really_live_bytes, and number of new blocks, of the running window and the one before. */
 static struct {
     size_t now_bytes;
     size_t before_bytes;
@@ -32,20 +34,37 @@ static struct {
     uint64_t start_ms;
 } peak;
 
-/* live_bytes without what waits in the threads' fronts. */
+/* Slabs are live, whatever of them is in use. */
+static size_t small_live_bytes(void)
+{
+    return ashlar_count_read(slab_bytes);
+}
+
+static size_t small_kept_bytes(void)
+{
+    return ashlar_count_read(arena_dirty_bytes);
+}
+
+/* Large memory without what waits in the threads' fronts, and small. */
 static size_t really_live_bytes(void)
 {
     size_t front = ashlar_front_bytes();
-    return live_bytes > front ? live_bytes - front : 0;
+    return (live_bytes > front ? live_bytes - front : 0) + small_live_bytes();
 }
 
-static void note_peak(uint64_t now_ms)
+/* Live and kept, large (the fronts are in live_bytes) and small. */
+static size_t all_bytes(size_t dirty_bytes)
+{
+    return live_bytes + dirty_bytes + small_live_bytes() + small_kept_bytes();
+}
+
+void ashlar_account_note_locked(uint64_t now_ms)
 {
     uint64_t window_ms = ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms
                                                  : DEFAULT_WINDOW_MS;
     /* What comes from a thread's front brings the time when it was freed. */
     uint64_t age_ms = now_ms > peak.start_ms ? now_ms - peak.start_ms : 0;
-    if (age_ms < window_ms && live_bytes <= peak.now_bytes)
+    if (age_ms < window_ms && live_bytes + small_live_bytes() <= peak.now_bytes)
         return;
     size_t live = really_live_bytes();
     /* decay_ms:-1 never gives back, so the peak it is measured against is that of all time. */
@@ -64,12 +83,12 @@ void ashlar_account_grow_locked(size_t more_bytes, uint64_t now_ms)
 {
     live_bytes += more_bytes;
     ashlar_count_add(large_counted_bytes, more_bytes);
-    note_peak(now_ms);
+    ashlar_account_note_locked(now_ms);
 }
 
 void ashlar_account_shrink_locked(size_t less_bytes, uint64_t now_ms)
 {
-    note_peak(now_ms);
+    ashlar_account_note_locked(now_ms);
     live_bytes -= less_bytes;
     ashlar_count_sub(large_counted_bytes, less_bytes);
 }
@@ -105,19 +124,30 @@ static size_t memory_limit(void)
     return high + high / 100 * (size_t)ashlar_opt.cache_slack + slack_bytes();
 }
 
-/* Kept bytes are dirty_bytes and the fronts'; the latter are in live_bytes already. */
 bool ashlar_account_is_too_much_locked(size_t dirty_bytes)
 {
-    size_t all = live_bytes + dirty_bytes;
+    size_t all = all_bytes(dirty_bytes);
     if (all <= memory_limit() && all <= (size_t)ashlar_opt.cache_max)
         return false;
     size_t kept = dirty_bytes + ashlar_front_bytes();
-    return kept > (size_t)ashlar_opt.cache_max || (kept != 0 && all > memory_limit());
+    if (kept > (size_t)ashlar_opt.cache_max)
+        return true;
+    if (all <= memory_limit())
+        return false;
+    if (kept == 0 && small_kept_bytes() != 0)
+        atomic_store_explicit(&wants_small, true, memory_order_relaxed);
+    return kept != 0;
+}
+
+bool ashlar_account_wants_small(void)
+{
+    return atomic_load_explicit(&wants_small, memory_order_relaxed) &&
+           atomic_exchange_explicit(&wants_small, false, memory_order_relaxed);
 }
 
 bool ashlar_account_has_room_locked(size_t dirty_bytes, size_t more_bytes)
 {
-    return live_bytes + dirty_bytes + more_bytes <= memory_limit() &&
+    return all_bytes(dirty_bytes) + more_bytes <= memory_limit() &&
            dirty_bytes + ashlar_front_bytes() <= (size_t)ashlar_opt.cache_max;
 }
 

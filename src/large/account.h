@@ -4,10 +4,12 @@
  * Purpose     The arithmetic of the law of memory (P2): live + kept <= recent peak of live *
  *             (1 + cache_slack) + 32 KiB for each recent block (1 MiB at least, 16 MiB at most),
  *             and kept <= cache_max.
- * Invariants  live is the payload of the extents whose is_counted is set. What waits in a thread's
- *             front is among them; it is subtracted where that matters. The recent peak is that of
- *             the running window of one decay time and the one before it; of all time when nothing
- *             is ever given back (decay_ms:-1).
+ * Invariants  live is the payload of the extents whose is_counted is set, and the slabs of small
+ *             objects; kept are freed large extents and idle slices of arenas. So what one side
+ *             has freed is not kept beside what the other has taken instead. What waits in a
+ *             thread's front is counted as live; it is subtracted where that matters. The recent
+ *             peak is that of the running window of one decay time and the one before it; of all
+ *             time when nothing is ever given back (decay_ms:-1).
  * Locking     LARGE, held by the caller, for all calls named _locked.
  * Layer       large/. Uses extent, front, conf. Used by mapcache, purge, large.
  */
@@ -24,8 +26,14 @@ void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms
 void ashlar_account_grow_locked(size_t more_bytes, uint64_t now_ms);
 void ashlar_account_shrink_locked(size_t less_bytes, uint64_t now_ms);
 
+/* What is live now may be a new peak: also without a large block that came or went. */
+void ashlar_account_note_locked(uint64_t now_ms);
+
 /* True when the law asks for some of `dirty_bytes` kept, or of the threads' fronts, to go. */
 bool ashlar_account_is_too_much_locked(size_t dirty_bytes);
+
+/* True, once, when the law asks for kept memory to go and none of it is large. */
+bool ashlar_account_wants_small(void);
 
 /* True when the law lets so many bytes more come to life without any of `dirty_bytes` going. */
 bool ashlar_account_has_room_locked(size_t dirty_bytes, size_t more_bytes);

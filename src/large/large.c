@@ -479,6 +479,7 @@ void ashlar_large_tick(uint64_t now_ms)
 {
     if (!ashlar_mapcache_lock())
         return;
+    ashlar_account_note_locked(now_ms);
     bool is_due = ashlar_mapcache_is_due_locked(now_ms);
     ashlar_mapcache_unlock();
     if (is_due)
@@ -501,4 +502,9 @@ struct ashlar_large_usage ashlar_large_usage(void)
         .live_bytes = bytes > front_bytes ? bytes - front_bytes : 0,
         .kept_bytes = ashlar_count_read(cache_kept_bytes) + front_bytes,
     };
+}
+
+bool ashlar_large_wants_small(void)
+{
+    return ashlar_account_wants_small();
 }

@@ -62,6 +62,9 @@ enum ashlar_large_place ashlar_large_diagnose(const void *ptr);
 /* Purges what has been idle for the decay time. */
 void ashlar_large_tick(uint64_t now_ms);
 
+/* True, once, when a call above has left more memory kept than there may be, all of it small. */
+bool ashlar_large_wants_small(void);
+
 /* Purges everything idle; true when there was something. */
 bool ashlar_large_trim(void);
 

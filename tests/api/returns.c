@@ -5,6 +5,8 @@
  * run: ASHLAR_CONF=decay_ms:300 after-threads
  * run: ASHLAR_CONF=decay_ms:0 at-once
  * run: ASHLAR_CONF=decay_ms:-1 never
+ * run: ASHLAR_CONF=decay_ms:300 small-only
+ * run: ASHLAR_CONF=decay_ms:60000 by-turns
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -158,6 +160,39 @@ static void check_after_threads(void)
            "freed by another: %zu MiB before, still %zu MiB", before / MIB, rss_bytes() / MIB);
 }
 
+/* Symptom: a program that made small requests only kept what was large for good. */
+static void check_small_only(void)
+{
+    void *volatile block;
+    size_t before = rss_bytes();
+    free(filled_block(TOTAL_BYTES));
+    double start = now_seconds();
+    while (rss_bytes() > before + RETURNED_SLACK_BYTES &&
+           now_seconds() - start < RETURN_LIMIT_SECONDS) {
+        struct pile pile = pile_make(2000, MIB);
+        block = filled_block(100);
+        free(block);
+        pile_free(&pile);
+        sleep_ms(5);
+    }
+    EXPECT(rss_bytes() <= before + RETURNED_SLACK_BYTES || !on_ashlar(), "still %zu MiB",
+           rss_bytes() / MIB);
+}
+
+/* What one side has freed goes when the other takes as much. Time plays no part. */
+static void check_by_turns(void)
+{
+    static const size_t block_bytes[] = {MIB, 640, 3 * MIB, 5120, 300 * KIB};
+    stay_active();
+    size_t before = rss_bytes();
+    for (size_t i = 0; i < COUNT_OF(block_bytes); i++) {
+        struct pile pile = pile_make(block_bytes[i], TOTAL_BYTES);
+        size_t most = before + TOTAL_BYTES * 108 / 100 + RETURNED_SLACK_BYTES;
+        EXPECT(rss_bytes() <= most || !on_ashlar(), "%zu MiB at turn %zu", rss_bytes() / MIB, i);
+        pile_free(&pile);
+    }
+}
+
 int main(int argc, char **argv)
 {
     test_begin(120);
@@ -173,6 +208,10 @@ int main(int argc, char **argv)
         check_at_once(20 * MIB);
         check_at_once(50000);
         check_at_once(1000);
+    } else if (strcmp(mode, "small-only") == 0) {
+        check_small_only();
+    } else if (strcmp(mode, "by-turns") == 0) {
+        check_by_turns();
     } else {
         check_never();
     }

@@ -92,6 +92,27 @@ static void the_slack_follows_the_blocks_of_two_windows(void **state)
     assert_true(is_too_much(2 + SLACK_BYTES));
 }
 
+static void small_memory_counts_on_both_sides_of_the_law(void **state)
+{
+    (void)state;
+    ashlar_opt.cache_slack = 0;
+    ashlar_count_add(slab_bytes, 100 * ASHLAR_MIB);
+    ashlar_account_note_locked(now_ms);
+    ashlar_count_sub(slab_bytes, 60 * ASHLAR_MIB);
+    assert_false(is_too_much(60 * ASHLAR_MIB + SLACK_BYTES));
+    assert_true(is_too_much(60 * ASHLAR_MIB + SLACK_BYTES + 1));
+    ashlar_count_add(arena_dirty_bytes, 60 * ASHLAR_MIB);
+    assert_false(is_too_much(SLACK_BYTES));
+    assert_true(is_too_much(SLACK_BYTES + 1));
+    assert_false(ashlar_account_wants_small()); /* what is large goes first */
+    ashlar_count_add(slab_bytes, 2 * SLACK_BYTES);
+    assert_false(is_too_much(0));
+    assert_true(ashlar_account_wants_small());
+    assert_false(ashlar_account_wants_small());
+    ashlar_count_sub(arena_dirty_bytes, 60 * ASHLAR_MIB);
+    ashlar_count_sub(slab_bytes, 40 * ASHLAR_MIB + 2 * SLACK_BYTES);
+}
+
 static void the_byte_limit_holds_whatever_the_peak(void **state)
 {
     (void)state;
@@ -187,6 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(kept_memory_may_fill_up_to_the_peak_and_the_slack),
         CASE(the_slack_follows_the_blocks_of_two_windows),
+        CASE(small_memory_counts_on_both_sides_of_the_law),
         CASE(the_byte_limit_holds_whatever_the_peak),
         CASE(a_peak_is_forgotten_after_two_windows),
         CASE(a_peak_lasts_for_ever_when_nothing_decays),

@@ -290,20 +290,22 @@ void ashlar_route_free_sized(void *ptr, size_t size)
 
 /* ---- realloc ------------------------------------------------------------------------------- */
 
-static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size)
+/* What is grown once is mostly grown again: a quarter more than it was, while copying costs more
+   than the bytes do. */
+static size_t with_head_room(size_t old_usable, size_t size)
 {
-    void *moved = ashlar_route_malloc(size);
+    size_t roomy = ashlar_min_size(old_usable + old_usable / 4, ASHLAR_CLASS_TABLE_MAX_BYTES);
+    return size > old_usable ? ashlar_max_size(size, roomy) : size;
+}
+
+static void *realloc_by_copy(struct ashlar_span *span, void *ptr, size_t old_usable, size_t size)
+{
+    void *moved = ashlar_route_malloc(with_head_room(old_usable, size));
     if (moved == NULL)
         return NULL;
     memcpy(moved, ptr, ashlar_min_size(old_usable, size));
-    ashlar_route_free(ptr);
+    ashlar_route_free_of(span, ptr);
     return moved;
-}
-
-/* True when a small block serves the new size where it is: it fits, and not half is wasted. */
-static bool stays_small(size_t usable, size_t size)
-{
-    return size <= usable && size >= usable / 2;
 }
 
 static void *realloc_large(struct ashlar_span *span, void *ptr, size_t usable, size_t size)
@@ -314,15 +316,14 @@ static void *realloc_large(struct ashlar_span *span, void *ptr, size_t usable, s
     if (moved == NULL && ashlar_lock_refusals() == refusals && ashlar_route_trim())
         moved = ashlar_large_realloc(span, ptr, size);
     if (moved == NULL && ashlar_lock_refusals() != refusals)
-        return realloc_by_copy(ptr, usable, size);
+        return realloc_by_copy(span, ptr, usable, size);
     if (moved != NULL && size > usable && ashlar_opt.zero == ASHLAR_ZERO_ON)
         memset((char *)moved + usable, 0, ashlar_route_usable_size(moved) - usable);
     return moved;
 }
 
-void *ashlar_route_realloc(void *ptr, size_t size)
+void *ashlar_route_realloc_slow(struct ashlar_span *span, void *ptr, size_t size)
 {
-    struct ashlar_span *span = ashlar_pagemap_find(ptr);
     size_t usable = live_bytes(span, ptr);
     if (ASHLAR_UNLIKELY(usable == 0)) {
         accuse(ptr, ASHLAR_CRIME_INVALID_POINTER);
@@ -332,9 +333,9 @@ void *ashlar_route_realloc(void *ptr, size_t size)
         return NULL;
     if (span->kind == ASHLAR_SPAN_LARGE && !is_small(size))
         return realloc_large(span, ptr, usable, size);
-    if (span->kind != ASHLAR_SPAN_LARGE && stays_small(usable, size))
+    if (span->kind != ASHLAR_SPAN_LARGE && ashlar_route_stays_small(usable, size))
         return ptr;
-    return realloc_by_copy(ptr, usable, size);
+    return realloc_by_copy(span, ptr, usable, size);
 }
 
 /* ---- the whole ----------------------------------------------------------------------------- */

@@ -38,10 +38,9 @@ ASHLAR_INLINE void *ashlar_route_malloc(size_t size)
     return ashlar_route_malloc_slow(size);
 }
 
-/* NULL is allowed. */
-ASHLAR_INLINE void ashlar_route_free(void *ptr)
+/* Frees a block that, as the page map says, belongs to `span`. */
+ASHLAR_INLINE void ashlar_route_free_of(struct ashlar_span *span, void *ptr)
 {
-    struct ashlar_span *span = ashlar_pagemap_find(ptr);
     if (ASHLAR_UNLIKELY(span == NULL || ashlar_span_owner(span) != (uintptr_t)ashlar_tcache_self)) {
         ashlar_route_free_slow(ptr, span);
         return;
@@ -58,14 +57,38 @@ ASHLAR_INLINE void ashlar_route_free(void *ptr)
         ashlar_tcache_emptied(slab);
 }
 
+/* NULL is allowed. */
+ASHLAR_INLINE void ashlar_route_free(void *ptr)
+{
+    ashlar_route_free_of(ashlar_pagemap_find(ptr), ptr);
+}
+
 /* `size` zero bytes. */
 void *ashlar_route_calloc(size_t size);
 
 /* `align` is a power of two. */
 void *ashlar_route_malloc_aligned(size_t align, size_t size);
 
+void *ashlar_route_realloc_slow(struct ashlar_span *span, void *ptr, size_t size);
+
+/* True when a small block serves the new size where it is: it fits, and not half is wasted. */
+static inline bool ashlar_route_stays_small(size_t usable, size_t size)
+{
+    return size <= usable && size >= usable / 2;
+}
+
 /* realloc for ptr != NULL and size != 0; NULL leaves the old block as it was. */
-void *ashlar_route_realloc(void *ptr, size_t size);
+ASHLAR_INLINE void *ashlar_route_realloc(void *ptr, size_t size)
+{
+    struct ashlar_span *span = ashlar_pagemap_find(ptr);
+    if (ASHLAR_LIKELY(span != NULL && span->kind == ASHLAR_SPAN_SLAB)) {
+        struct ashlar_slab *slab = ashlar_slab_of(span);
+        if (ASHLAR_LIKELY(ashlar_slab_is_start(slab, (uint64_t)((char *)ptr - slab->base)) &&
+                          ashlar_route_stays_small(ashlar_slab_object_bytes(slab), size)))
+            return ptr;
+    }
+    return ashlar_route_realloc_slow(span, ptr, size);
+}
 
 /* Frees a block that the caller says was asked for with `size` bytes: a size the block cannot have
    had is a size mismatch. */

@@ -242,17 +242,26 @@ def curve(results, name, allocator):
     return sorted(points)
 
 
-def fit(points):
-    """The exponent of cost ~ x^e by least squares, and the steepest step between neighbours."""
-    if len(points) < 3:
-        return None
-    logs = [(math.log(x), math.log(y)) for x, y in points]
-    mean_x = sum(x for x, _ in logs) / len(logs)
-    mean_y = sum(y for _, y in logs) / len(logs)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs)
-    steps = [((y2 - y1) / (x2 - x1), points[i][0], points[i + 1][0])
-             for i, ((x1, y1), (x2, y2)) in enumerate(zip(logs, logs[1:]))]
-    return slope, max(steps)
+class Fit:
+    """cost ~ factor * x^exponent by least squares."""
+
+    def __init__(self, points):
+        logs = [(math.log(x), math.log(y)) for x, y in points]
+        mean_x = sum(x for x, _ in logs) / len(logs)
+        mean_y = sum(y for _, y in logs) / len(logs)
+        self.exponent = (sum((x - mean_x) * (y - mean_y) for x, y in logs)
+                         / sum((x - mean_x) ** 2 for x, _ in logs))
+        self.factor = math.exp(mean_y - self.exponent * mean_x)
+        # (exponent, from, to) between neighbours
+        self.steepest = max(((y2 - y1) / (x2 - x1), points[i][0], points[i + 1][0])
+                            for i, ((x1, y1), (x2, y2)) in enumerate(zip(logs, logs[1:])))
+
+    @classmethod
+    def of(cls, points):
+        return cls(points) if len(points) >= 3 else None
+
+    def cost(self, x):
+        return self.factor * x**self.exponent
 
 
 def _count(x):
@@ -267,11 +276,11 @@ def _growth_table(results):
     for name, words in CURVES.items():
         for allocator in results.names:
             points = curve(results, name, allocator)
-            fitted = fit(points)
-            if fitted is None:
+            fit = Fit.of(points)
+            if fit is None:
                 continue
-            slope, (steepest, low, high) = fitted
-            lines.append([words, allocator, duration(points[0][1]), duration(points[-1][1]), f"{slope:+.2f}",
+            steepest, low, high = fit.steepest
+            lines.append([words, allocator, duration(points[0][1]), duration(points[-1][1]), f"{fit.exponent:+.2f}",
                           f"{steepest:+.2f} from {_count(low)} to {_count(high)}"])
     return ("Cost of an operation in CPU time against x, and the exponent e of the fit cost ~ x^e: 0 is flat. The "
             "steepest step shows a bend.\n\n"
@@ -355,17 +364,31 @@ def _dots(drawing, left, right, top, pitch, title, rows, others, ratios, with_na
 
 
 def growth_svg(results):
-    drawing = chart.Drawing(1000, 720)
-    drawing.text(20, 28, "CPU time of an operation as work grows (both axes in powers of ten)", 14, weight="bold")
-    for index, (name, words) in enumerate(CURVES.items()):
-        series = {n: curve(results, name, n) for n in results.names}
+    curves = {words: {n: curve(results, name, n) for n in results.names} for name, words in CURVES.items()}
+    curves = {words: series for words, series in curves.items() if any(series.values())}
+    drawing = chart.Drawing(1060, 80 + 330 * math.ceil(len(curves) / 2))
+    drawing.text(20, 28, "CPU time of an operation as work grows (both axes logarithmic)", 14, weight="bold")
+    drawing.text(20, 46, "thin line: the power of x that fits Ashlar best; a curve that leaves it bends", 12)
+    for index, (words, series) in enumerate(curves.items()):
         series = {n: line for n, line in series.items() if line}
-        if not series:
-            continue
-        left, top = 90 + 450 * (index % 2), 80 + 330 * (index // 2)
-        chart.draw_lines(drawing, (left, top, left + 320, top + 220), series, _count, duration, words, "an operation",
-                         is_log=True, x_base=4 if name == "threads" else 10, with_legend=index == 1)
+        left, top = 90 + 450 * (index % 2), 90 + 330 * (index // 2)
+        axes = chart.draw_lines(drawing, (left, top, left + 320, top + 220), series, _count, duration, words,
+                                "an operation", is_log=True, x_base=4 if words == CURVES["threads"] else 10,
+                                with_legend=False)
+        _draw_fit(drawing, axes, series.get("ashlar", []))
+        if index == min(1, len(curves) - 1):
+            chart.draw_legend(drawing, left + 376, top + 8, series)
     return drawing.svg()
+
+
+def _draw_fit(drawing, axes, points):
+    fit = Fit.of(points)
+    if fit is None:
+        return
+    (x_axis, y_axis), ends = axes, (points[0][0], points[-1][0])
+    (x1, y1), (x2, y2) = ((x_axis.place(x), y_axis.place(fit.cost(x))) for x in ends)
+    drawing.line(x1, y1, x2, y2, "#888888", 1)
+    drawing.text(x2 + 4, y2 + 4, f"x^{fit.exponent:.2f}", 11, colour="#666666")
 
 
 # ---- files ---------------------------------------------------------------------------------------

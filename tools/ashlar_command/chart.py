@@ -151,11 +151,11 @@ def draw_legend(drawing, x, y, names):
 
 def draw_lines(drawing, box, series, x_words, y_words, x_title, y_title, is_log=False, x_base=10, y_base=10,
                with_legend=True, markers_at_most=12):
-    """series: {name: [(x, y)]}. box: left, top, right, bottom of the plot itself."""
+    """series: {name: [(x, y)]}. box: left, top, right, bottom of the plot itself. Gives the axes."""
     left, top, right, bottom = box
     points = [point for line in series.values() for point in line]
     if not points:
-        return
+        return None
     xs, ys = [x for x, _ in points], [y for _, y in points]
     if is_log:
         x_axis = Axis(min(xs), max(xs), left, right, True, x_base)
@@ -176,6 +176,7 @@ def draw_lines(drawing, box, series, x_words, y_words, x_title, y_title, is_log=
             drawing.marker(x, y, kind, colour)
     if with_legend:
         draw_legend(drawing, right + 14, top + 8, series)
+    return x_axis, y_axis
 
 
 def draw_bars(drawing, box, title, rows, words):

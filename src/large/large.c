@@ -188,7 +188,7 @@ static struct ashlar_extent *take_extent(struct request *request)
 
 static void publish(struct ashlar_extent *extent)
 {
-    ashlar_pagemap_set(extent->base, 1, &extent->span);
+    ashlar_pagemap_set_one(extent->base, &extent->span);
 }
 
 /* Payload bytes of a request; false: absurd. */
@@ -430,7 +430,7 @@ void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size)
         ashlar_count(realloc_copied);
     }
     publish(moved);
-    ashlar_pagemap_set(ptr, 1, NULL);
+    ashlar_pagemap_set_one(ptr, NULL);
     /* Clean up to its end, as extent.h promises of CLEAN ones: under the guard, too. */
     bool is_clean = is_moved && extent->room_bytes == 0 &&
                     ashlar_guard_empty(extent->region, ashlar_extent_guard(extent));

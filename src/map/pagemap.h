@@ -56,6 +56,15 @@ bool ashlar_pagemap_prepare(const void *start, size_t len_bytes);
    that free the same block, one is told. */
 bool ashlar_pagemap_claim(const void *start, struct ashlar_span *span);
 
+/* Points the granule of `start`, which is prepared, at `span`. */
+static inline void ashlar_pagemap_set_one(const void *start, struct ashlar_span *span)
+{
+    uintptr_t a = (uintptr_t)start;
+    ashlar_pagemap_entry *leaf = atomic_load_explicit(
+        &ashlar_pagemap_root[a >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
+    atomic_store_explicit(&leaf[ashlar_pagemap_index(a)], span, memory_order_release);
+}
+
 /* Points every granule of a prepared range at `span` (NULL: nobody). */
 void ashlar_pagemap_set(const void *start, size_t len_bytes, struct ashlar_span *span);
 

@@ -3,7 +3,7 @@
  *
  * Purpose     See account.h.
  * Invariants  See account.h.
- * Locking     LARGE for everything static here but wants_small.
+ * Locking     LARGE for everything static here but what is atomic.
  * Layer       large/.
  */
 #include "large/account.h"
@@ -11,6 +11,7 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "large/front.h"
+#include "os/os.h"
 
 /* Kept bytes above the peak, for each block that came to life in the two windows: what lies ready
    spares it system calls and faults, so a program of few large blocks has little use for it. */
@@ -18,12 +19,17 @@
 #define MIN_SLACK_BYTES (1 * ASHLAR_MIB)
 #define MAX_SLACK_BYTES (16 * ASHLAR_MIB)
 
+/* Live large memory from which the limit of the cgroup is looked up. */
+#define LEARN_FROM_BYTES (32 * ASHLAR_MIB)
+
 /* Window of the recent peak when the decay time says nothing (0 or never). */
 #define DEFAULT_WINDOW_MS 1000
 
 static size_t live_bytes;
 
 static _Atomic bool wants_small;
+static _Atomic bool has_learned;
+static _Atomic size_t most_bytes = SIZE_MAX; /* live and kept, as far as kept goes */
 
 /* Highest really_live_bytes, and number of new blocks, of the running window and the one before. */
 static struct {
@@ -121,7 +127,18 @@ static size_t slack_bytes(void)
 static size_t memory_limit(void)
 {
     size_t high = ashlar_max_size(peak.now_bytes, peak.before_bytes);
-    return high + high / 100 * (size_t)ashlar_opt.cache_slack + slack_bytes();
+    size_t lawful = high + high / 100 * (size_t)ashlar_opt.cache_slack + slack_bytes();
+    return ashlar_min_size(lawful, atomic_load_explicit(&most_bytes, memory_order_relaxed));
+}
+
+void ashlar_account_learn_limit(void)
+{
+    if (ASHLAR_LIKELY(atomic_load_explicit(&has_learned, memory_order_relaxed)) ||
+        ashlar_count_read(large_counted_bytes) < LEARN_FROM_BYTES)
+        return;
+    atomic_store_explicit(&has_learned, true, memory_order_relaxed);
+    size_t limit = ashlar_os_memory_limit();
+    atomic_store_explicit(&most_bytes, limit / 8 * 7, memory_order_relaxed);
 }
 
 bool ashlar_account_is_too_much_locked(size_t dirty_bytes)

@@ -3,7 +3,7 @@
  *
  * Purpose     The arithmetic of the law of memory (P2): live + kept <= recent peak of live *
  *             (1 + cache_slack) + 32 KiB for each recent block (1 MiB at least, 16 MiB at most),
- *             and kept <= cache_max.
+ *             and kept <= cache_max, and nothing is kept above 7/8 of the cgroup's limit.
  * Invariants  live is the payload of the extents whose is_counted is set, and the slabs of small
  *             objects; kept are freed large extents and idle slices of arenas. So what one side
  *             has freed is not kept beside what the other has taken instead. What waits in a
@@ -25,6 +25,10 @@ void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms
 /* A counted block has become longer, or shorter. */
 void ashlar_account_grow_locked(size_t more_bytes, uint64_t now_ms);
 void ashlar_account_shrink_locked(size_t less_bytes, uint64_t now_ms);
+
+/* Asks the kernel, once and when it begins to matter, how much memory the process may use: nothing
+   is kept from seven eighths of that on. For callers without the lock. */
+void ashlar_account_learn_limit(void);
 
 /* What is live now may be a new peak: also without a large block that came or went. */
 void ashlar_account_note_locked(uint64_t now_ms);

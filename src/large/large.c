@@ -157,6 +157,7 @@ static struct ashlar_extent *find_extent(struct request *request)
 static struct ashlar_extent *take_extent(struct request *request)
 {
     request->now_ms = ashlar_os_now_ms();
+    ashlar_account_learn_limit();
     /* Whole units can be moved under it later, and its own pages under others. */
     if (request->len_bytes >= ASHLAR_RECYCLE_UNIT_BYTES)
         request->align = ashlar_max_size(request->align, ASHLAR_RECYCLE_UNIT_BYTES);

@@ -113,6 +113,9 @@ uint64_t ashlar_os_random(void);
 /* True when the program runs with more rights than its caller (setuid, file capabilities). */
 bool ashlar_os_is_privileged(void);
 
+/* Bytes of memory that cgroup v2 allows the processes of this one's cgroup; SIZE_MAX: no limit. */
+size_t ashlar_os_memory_limit(void);
+
 /* Bytes of address space still allowed by RLIMIT_AS as a whole (not what is left); SIZE_MAX: no
    limit. */
 size_t ashlar_os_address_limit(void);

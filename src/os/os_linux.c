@@ -291,11 +291,10 @@ static unsigned cgroup_cpus(const char *path, unsigned otherwise)
     return cpus < otherwise ? (cpus > 0 ? (unsigned)cpus : 1) : otherwise;
 }
 
-/* The cpu.max file of the process's own cgroup, from the "0::/path" line of /proc/self/cgroup. */
-static bool own_cpu_max(char *path, size_t size)
+/* A file ("/cpu.max") of the process's own cgroup, by the "0::/path" line of /proc/self/cgroup. */
+static bool own_cgroup_file(const char *leaf, char *path, size_t size)
 {
     static const char root[] = "/sys/fs/cgroup";
-    static const char leaf[] = "/cpu.max";
     char text[512];
     if (!read_text("/proc/self/cgroup", text, sizeof text))
         return false;
@@ -304,11 +303,12 @@ static bool own_cpu_max(char *path, size_t size)
         return false;
     line += 3;
     size_t len = strcspn(line, "\n");
-    if (sizeof root + len + sizeof leaf > size)
+    size_t leaf_size = strlen(leaf) + 1;
+    if (sizeof root - 1 + len + leaf_size > size)
         return false;
     memcpy(path, root, sizeof root - 1);
     memcpy(path + sizeof root - 1, line, len);
-    memcpy(path + sizeof root - 1 + len, leaf, sizeof leaf);
+    memcpy(path + sizeof root - 1 + len, leaf, leaf_size);
     return true;
 }
 
@@ -326,7 +326,19 @@ unsigned ashlar_os_cpu_count(void)
         cpus = 1;
     char path[600];
     cpus = cgroup_cpus("/sys/fs/cgroup/cpu.max", cpus);
-    return own_cpu_max(path, sizeof path) ? cgroup_cpus(path, cpus) : cpus;
+    return own_cgroup_file("/cpu.max", path, sizeof path) ? cgroup_cpus(path, cpus) : cpus;
+}
+
+size_t ashlar_os_memory_limit(void)
+{
+    char path[600];
+    /* In a container the cgroup's own files lie at the top. "max" is no number. */
+    uint64_t limit = read_number("/sys/fs/cgroup/memory.max", SIZE_MAX);
+    if (own_cgroup_file("/memory.max", path, sizeof path)) {
+        uint64_t own = read_number(path, SIZE_MAX);
+        limit = own < limit ? own : limit;
+    }
+    return (size_t)limit;
 }
 
 unsigned ashlar_os_cpu_index(void)

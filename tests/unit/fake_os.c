@@ -31,6 +31,7 @@ struct ashlar_os_facts ashlar_os_facts = {.page_bytes = 4096};
 size_t fake_os_max_map_count;
 size_t fake_os_huge_page_bytes;
 size_t fake_os_address_limit;
+size_t fake_os_memory_limit;
 unsigned fake_os_cpu_count;
 bool fake_os_is_privileged;
 bool fake_os_has_threads;
@@ -80,6 +81,7 @@ void fake_os_reset(void)
     fake_os_max_map_count = 65530;
     fake_os_huge_page_bytes = 2 * ASHLAR_MIB;
     fake_os_address_limit = SIZE_MAX;
+    fake_os_memory_limit = SIZE_MAX;
     fake_os_cpu_count = 2;
     fake_os_is_privileged = false;
     fake_os_has_threads = false;
@@ -408,6 +410,11 @@ uint64_t ashlar_os_random(void)
 bool ashlar_os_is_privileged(void)
 {
     return fake_os_is_privileged;
+}
+
+size_t ashlar_os_memory_limit(void)
+{
+    return fake_os_memory_limit;
 }
 
 size_t ashlar_os_address_limit(void)

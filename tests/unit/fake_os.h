@@ -69,6 +69,7 @@ void fake_os_pass_time(uint64_t ms);
 extern size_t fake_os_max_map_count;
 extern size_t fake_os_huge_page_bytes;
 extern size_t fake_os_address_limit;
+extern size_t fake_os_memory_limit;
 extern unsigned fake_os_cpu_count;
 extern bool fake_os_is_privileged;
 

@@ -201,6 +201,25 @@ static void age_is_measured_by_the_decay_time(void **state)
     assert_int_equal(ashlar_account_too_old_ms(5000), 0);
 }
 
+/* The last case: what has been learned stays. */
+static void nothing_is_kept_near_the_limit_of_the_cgroup(void **state)
+{
+    (void)state;
+    fake_os_memory_limit = 80 * ASHLAR_MIB;
+    grow(20 * ASHLAR_MIB);
+    ashlar_account_learn_limit(); /* does not matter yet */
+    grow(80 * ASHLAR_MIB);
+    assert_false(is_too_much(SLACK_BYTES));
+    ashlar_account_learn_limit();
+    assert_true(is_too_much(1));
+    shrink(60 * ASHLAR_MIB);
+    assert_false(is_too_much(30 * ASHLAR_MIB));
+    assert_true(is_too_much(30 * ASHLAR_MIB + 1));
+    assert_true(ashlar_account_has_room_locked(0, 30 * ASHLAR_MIB));
+    assert_false(ashlar_account_has_room_locked(0, 30 * ASHLAR_MIB + 1));
+    shrink(40 * ASHLAR_MIB);
+}
+
 #define CASE(name) cmocka_unit_test_setup(name, begin)
 
 int main(void)
@@ -215,6 +234,7 @@ int main(void)
         CASE(the_peak_is_not_forgotten_when_time_goes_back_by_a_tick),
         CASE(a_block_is_counted_once),
         CASE(age_is_measured_by_the_decay_time),
+        CASE(nothing_is_kept_near_the_limit_of_the_cgroup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

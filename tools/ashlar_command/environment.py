@@ -127,7 +127,7 @@ def rows():
         ("RLIMIT_MEMLOCK", _limit(resource.RLIMIT_MEMLOCK) if not locked else locked,
          "after mlockall, fences are made by mprotect"),
         ("cgroup memory", f"{cgroup:,} bytes" if cgroup else "no limit",
-         "the kernel ends the process beyond it: keep decay_ms short" if cgroup else ""),
+         "the kernel ends the process beyond it: near it freed memory goes back at once" if cgroup else ""),
         ("ASHLAR_CONF", os.environ.get("ASHLAR_CONF") or "not set", ""),
     ]
 

@@ -57,15 +57,25 @@ void ashlar_purger_look(uint64_t now_ms)
         ashlar_arena_tick(ashlar_arena_at(i), now_ms);
 }
 
+void ashlar_purger_give_small_if_wanted(void)
+{
+    if (ASHLAR_LIKELY(!ashlar_large_wants_small()))
+        return;
+    for (unsigned i = 0; i < ashlar_arena_count(); i++)
+        (void)ashlar_arena_trim(ashlar_arena_at(i));
+}
+
 void ashlar_purger_look_if_grown(void)
 {
-    size_t bytes = ashlar_count_read(slab_bytes);
+    size_t bytes = ashlar_count_read(slab_bytes) + ashlar_count_read(arena_dirty_bytes);
     size_t before = atomic_load_explicit(&looked_at_bytes, memory_order_relaxed);
     if (ASHLAR_LIKELY(bytes < before + GROWN_BYTES && bytes + GROWN_BYTES > before))
         return;
     atomic_store_explicit(&looked_at_bytes, bytes, memory_order_relaxed);
-    if (bytes > before)
-        ashlar_large_tick(ashlar_os_now_ms());
+    if (bytes < before)
+        return;
+    ashlar_large_tick(ashlar_os_now_ms());
+    (void)ashlar_large_wants_small(); /* small memory that grows comes upon idle slices itself */
 }
 
 /* Until a free says that there is something to do. */

@@ -46,8 +46,11 @@ static inline void ashlar_purger_wake(void)
    holds no lock. */
 void ashlar_purger_look(uint64_t now_ms);
 
-/* The same if small memory has grown a good deal since this was called last: freed large memory
-   whose place it takes goes. */
+/* Gives back all idle small memory if what is large could not give what the law asks for. */
+void ashlar_purger_give_small_if_wanted(void);
+
+/* If small memory has grown a good deal since this was called last, looks at large memory: what is
+   kept there, and whose place it takes, goes. */
 void ashlar_purger_look_if_grown(void);
 
 /* The last thread that made requests ends. */

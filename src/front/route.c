@@ -52,21 +52,12 @@ static void *alloc_small(size_t size)
     return object != NULL ? object : ashlar_tcache_alloc_slow(class_id);
 }
 
-/* Large memory has grown into what was kept: idle small memory makes room. */
-static void give_small_if_wanted(void)
-{
-    if (ASHLAR_UNLIKELY(ashlar_large_wants_small())) {
-        for (unsigned i = 0; i < ashlar_arena_count(); i++)
-            (void)ashlar_arena_trim(ashlar_arena_at(i));
-    }
-}
-
 static void *alloc_large(size_t size, size_t align, enum ashlar_large_fill fill)
 {
     ashlar_boot();
     tick_sometimes();
     void *ptr = ashlar_large_alloc(size, align, fill);
-    give_small_if_wanted();
+    ashlar_purger_give_small_if_wanted();
     return ptr;
 }
 
@@ -312,7 +303,7 @@ static void *realloc_large(struct ashlar_span *span, void *ptr, size_t usable, s
 {
     uint64_t refusals = ashlar_lock_refusals();
     void *moved = ashlar_large_realloc(span, ptr, size);
-    give_small_if_wanted();
+    ashlar_purger_give_small_if_wanted();
     if (moved == NULL && ashlar_lock_refusals() == refusals && ashlar_route_trim())
         moved = ashlar_large_realloc(span, ptr, size);
     if (moved == NULL && ashlar_lock_refusals() != refusals)

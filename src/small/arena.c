@@ -16,6 +16,9 @@
 #include "map/pagemap.h"
 #include "os/os.h"
 
+/* Idle memory in all arenas from which one is asked for slices before another maps more. */
+#define BORROW_FROM_BYTES (512 * ASHLAR_KIB)
+
 static struct ashlar_arena arenas[ASHLAR_ARENA_MAX];
 static _Atomic unsigned arena_count;
 static struct ashlar_meta_pool slab_pool = {.object_bytes = sizeof(struct ashlar_slab)};
@@ -161,20 +164,46 @@ static struct ashlar_slab *fresh_slab(struct ashlar_arena *arena, unsigned class
     return slab;
 }
 
+/* A slab of what the arena has; NULL: out of memory, a fork under way, or a chunk is needed. */
+static struct ashlar_slab *get_slab(struct ashlar_arena *arena, unsigned class_id,
+                                    struct ashlar_slab_owner *owner, bool *needs_chunk)
+{
+    *needs_chunk = false;
+    if (!ashlar_lock_take(&arena->lock))
+        return NULL;
+    struct ashlar_slab *slab = adopt_slab(arena, class_id, owner);
+    if (slab == NULL)
+        slab = fresh_slab(arena, class_id, owner, needs_chunk);
+    ashlar_lock_release(&arena->lock);
+    return slab;
+}
+
+/* A slab of another arena, where much idle memory is held: what threads have freed that are gone,
+   or that free more than they take. NULL: none. */
+static struct ashlar_slab *borrow_slab(const struct ashlar_arena *own, unsigned class_id,
+                                       struct ashlar_slab_owner *owner)
+{
+    struct ashlar_slab *slab = NULL;
+    unsigned count = ashlar_arena_count();
+    bool needs_chunk;
+    if (ashlar_count_read(arena_dirty_bytes) < BORROW_FROM_BYTES)
+        return NULL;
+    for (unsigned i = 0; i < count && slab == NULL; i++) {
+        if (&arenas[i] != own)
+            slab = get_slab(&arenas[i], class_id, owner, &needs_chunk);
+    }
+    return slab;
+}
+
 struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_id,
                                      struct ashlar_slab_owner *owner)
 {
-    struct ashlar_slab *slab;
     bool needs_chunk;
-    do {
-        needs_chunk = false;
-        if (!ashlar_lock_take(&arena->lock))
-            return NULL;
-        slab = adopt_slab(arena, class_id, owner);
-        if (slab == NULL)
-            slab = fresh_slab(arena, class_id, owner, &needs_chunk);
-        ashlar_lock_release(&arena->lock);
-    } while (needs_chunk && add_chunk(arena, ashlar_slab_slices(class_id)));
+    struct ashlar_slab *slab = get_slab(arena, class_id, owner, &needs_chunk);
+    if (needs_chunk)
+        slab = borrow_slab(arena, class_id, owner);
+    while (slab == NULL && needs_chunk && add_chunk(arena, ashlar_slab_slices(class_id)))
+        slab = get_slab(arena, class_id, owner, &needs_chunk);
     return slab;
 }
 

@@ -34,8 +34,9 @@ struct ashlar_arena *ashlar_arena_at(unsigned index);
 unsigned ashlar_arena_count(void);
 
 /*
- * A slab of a class for `owner`: an abandoned one with free objects, else a fresh one. It is in
- * the page map and belongs to the caller. NULL: out of memory, or a fork under way.
+ * A slab of a class for `owner`: an abandoned one with free objects, else a fresh one; of another
+ * arena rather than of a new chunk, if these hold much idle memory. It is in the page map and
+ * belongs to the caller. NULL: out of memory, or a fork under way.
  */
 struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_id,
                                      struct ashlar_slab_owner *owner);

@@ -24,12 +24,11 @@
 #define PARKED (UINT64_C(1) << 62)
 #define ABANDONED (UINT64_C(1) << 63)
 
-
-/* What objects of up to so many bytes share. */
+/* A slab, and the objects that it holds at least. Where they do not fit, it is made to measure for
+   those that fit in MOST_BYTES (doc/decisions/0014). */
 #define SHARED_BYTES ((size_t)65536)
-
-/* Where that would be fewer than so many objects, a slab is made to measure. */
 #define MANY_OBJECTS 8
+#define MOST_BYTES (ASHLAR_RUN_MAX * ASHLAR_SLICE_BYTES)
 
 /* Objects are made to exist about so many bytes at a time: a page fault for a page of objects,
    and a program of a few objects touches a page or two per class. */
@@ -46,7 +45,7 @@ unsigned ashlar_slab_slices(unsigned class_id)
     size_t object = ashlar_class_size(class_id);
     size_t len = SHARED_BYTES;
     if (object * MANY_OBJECTS > SHARED_BYTES)
-        len = object < SHARED_BYTES ? SHARED_BYTES / object * object : object;
+        len = MOST_BYTES / object * object;
     return (unsigned)(ashlar_align_up(len, ashlar_os_facts.page_bytes) / ASHLAR_SLICE_BYTES);
 }
 

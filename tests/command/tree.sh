@@ -25,8 +25,16 @@ assert run["minor_faults"] >= 64 << 8, run["minor_faults"]
 END
 done
 
-# Two at a time: the peak is that of the sum.
-gives 0 ashlar compare --runs 1 --warmup 0 --with glibc --json o.json -- sh -c 'python3 work.py & python3 work.py; wait'
+# Two at a time, each of which waits until the other has its memory: the peak is that of the sum.
+cat >pair.py <<'END'
+import glob, os, time
+block = bytearray(64 << 20)
+open(f"here-{os.getpid()}", "w").close()
+while len(glob.glob("here-*")) < 2:
+    time.sleep(0.01)
+time.sleep(0.5)
+END
+gives 0 ashlar compare --runs 1 --warmup 0 --with glibc --json o.json -- sh -c 'python3 pair.py & python3 pair.py; wait'
 python3 - <<'END' || fail "the peak is not that of the sum"
 import json
 run = json.load(open("o.json"))["allocators"][0]["runs"][0]

@@ -17,7 +17,7 @@
 /* More than two leaves of the page map. */
 #define HOLE_BYTES (9 * ASHLAR_GIB)
 
-/* Classes whose slabs are of 16, 9 and 32 slices. */
+/* Classes whose slabs are of 16, 27 and 32 slices. */
 static const unsigned classes[] = {3, 72, 87};
 
 static struct ashlar_slab_owner owners[2];
@@ -109,7 +109,7 @@ static void slabs_fill_one_chunk_before_the_next_is_mapped(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++) {
-        struct ashlar_slab *slabs[ASHLAR_CHUNK_SLICES / 9];
+        struct ashlar_slab *slabs[ASHLAR_CHUNK_SLICES / 16];
         size_t count = 0;
         slabs[count++] = get(classes[i]);
         struct ashlar_chunk *chunk = slabs[0]->chunk;
@@ -273,6 +273,43 @@ static void an_abandoned_slab_is_adopted_before_a_fresh_one_is_cut(void **state)
     assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_DONE);
     assert_int_equal(ashlar_slab_collect(slab), 1);
     assert_true(ashlar_arena_put(slab) && ashlar_arena_put(other) && ashlar_arena_put(fresh));
+}
+
+/* Symptom: what threads of one arena had freed lay idle while those of another took fresh memory. */
+static void idle_memory_of_another_arena_serves_before_a_chunk_is_mapped(void **state)
+{
+    (void)state;
+    enum { COUNT = 12 }; /* 768 KiB */
+    struct ashlar_arena *other = ashlar_arena_at(1);
+    struct ashlar_slab *used[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        used[i] = ashlar_arena_get(other, classes[0], &owners[1]);
+        assert_ptr_equal(used[i]->chunk->arena, other);
+        while (ashlar_slab_carve(used[i]))
+            continue;
+    }
+    struct ashlar_slab *orphan = ashlar_arena_get(other, classes[1], &owners[1]);
+    char *one = pop(orphan);
+    ashlar_arena_abandon(orphan);
+    struct ashlar_slab *own = get(classes[0]);
+    assert_ptr_equal(own->chunk->arena, arena); /* nothing idle yet */
+    assert_true(ashlar_arena_put(own));
+    for (int i = 0; i < COUNT; i++)
+        assert_true(ashlar_arena_put(used[i]));
+    size_t held_bytes = ashlar_count_read(region_reserved_bytes);
+    size_t dirty_bytes = ashlar_count_read(arena_dirty_bytes);
+    struct ashlar_slab *borrowed = get(classes[0]);
+    assert_ptr_equal(borrowed->chunk->arena, other);
+    assert_int_equal(ashlar_span_owner(&borrowed->span), (uintptr_t)&owners[0]);
+    assert_int_equal(ashlar_count_read(region_reserved_bytes), held_bytes);
+    assert_true(ashlar_count_read(arena_dirty_bytes) < dirty_bytes);
+    assert_ptr_equal(get(classes[1]), orphan); /* and what was left behind there */
+    assert_int_equal(ashlar_slab_push(orphan, one), 0);
+    assert_true(ashlar_arena_put(borrowed) && ashlar_arena_put(orphan));
+    assert_true(ashlar_arena_trim(other));
+    own = get(classes[0]);
+    assert_ptr_equal(own->chunk->arena, arena);
+    assert_true(ashlar_arena_put(own));
 }
 
 static void an_abandoned_slab_goes_with_its_last_object(void **state)
@@ -596,6 +633,7 @@ int main(void)
         CASE(a_shut_lock_refuses_and_leaves_all_as_it_was),
         CASE(the_lock_of_the_store_refuses_a_fresh_slab_only),
         CASE(an_abandoned_slab_is_adopted_before_a_fresh_one_is_cut),
+        CASE(idle_memory_of_another_arena_serves_before_a_chunk_is_mapped),
         CASE(an_abandoned_slab_goes_with_its_last_object),
         CASE(a_slab_that_fell_empty_from_afar_is_not_kept_as_abandoned),
         CASE(idle_pages_stay_for_half_the_decay_time_at_least),

@@ -5,7 +5,7 @@
  *             one that has left a size behind lends its pages to others, when the note is struck
  *             out.
  * Invariants  A slab is noted at most once, while its is_idle is set. A noted slab may be in use
- *             again. bytes is the sum of what the slabs had touched when they were noted.
+ *             again. bytes is the sum of what was carved of the slabs when they were noted.
  * Locking     Belongs to the thread whose cache it is part of.
  * Layer       front/. Uses small. Used by tcache.
  */
@@ -14,9 +14,13 @@
 
 #include "small/slab.h"
 
-/* Notes, and what the noted slabs may hold in pages: doc/decisions/0014. */
+/* Notes, and what may have been carved of the noted slabs: more for a thread that takes one slab
+   after another from its arena, as one that goes through many sizes over and over does
+   (doc/decisions/0014). */
 #define ASHLAR_IDLE_SLABS 32u
 #define ASHLAR_IDLE_BYTES (256 * ASHLAR_KIB)
+#define ASHLAR_IDLE_FETCHED_BYTES (4 * ASHLAR_KIB)
+#define ASHLAR_IDLE_MOST_BYTES (1 * ASHLAR_MIB)
 
 struct ashlar_idle {
     struct {
@@ -24,8 +28,15 @@ struct ashlar_idle {
         size_t bytes;
     } notes[ASHLAR_IDLE_SLABS];
     unsigned oldest;
+    unsigned fetched; /* slabs from the arena since all notes were struck out */
     size_t bytes;
 };
+
+static inline size_t ashlar_idle_most_bytes(const struct ashlar_idle *idle)
+{
+    return ashlar_min_size(ASHLAR_IDLE_BYTES + idle->fetched * ASHLAR_IDLE_FETCHED_BYTES,
+                           ASHLAR_IDLE_MOST_BYTES);
+}
 
 /* Strikes the oldest note out; its slab, or NULL. */
 static inline struct ashlar_slab *ashlar_idle_forget(struct ashlar_idle *idle)
@@ -48,6 +59,15 @@ static inline void ashlar_idle_note(struct ashlar_idle *idle, struct ashlar_slab
     idle->notes[last].slab = slab;
     idle->notes[last].bytes = slab->carved;
     idle->bytes += slab->carved;
+}
+
+/* Strikes all notes out; the slabs stay where they are. */
+static inline void ashlar_idle_forget_all(struct ashlar_idle *idle)
+{
+    for (unsigned i = 0; i < ASHLAR_IDLE_SLABS; i++)
+        (void)ashlar_idle_forget(idle);
+    idle->bytes = 0;
+    idle->fetched = 0;
 }
 
 #endif

@@ -100,12 +100,6 @@ static void retire_oldest(struct ashlar_tcache *cache)
     give_back(slab);
 }
 
-static void forget_all_idle(struct ashlar_tcache *cache)
-{
-    for (unsigned i = 0; i < ASHLAR_IDLE_SLABS; i++)
-        (void)ashlar_idle_forget(&cache->idle);
-}
-
 /* Notes a slab that may have no object in use, active or available, as empty; what this makes too
    many or too much is given back, the oldest first. */
 static void settle_empty(struct ashlar_tcache *cache, struct ashlar_slab *slab)
@@ -114,7 +108,7 @@ static void settle_empty(struct ashlar_tcache *cache, struct ashlar_slab *slab)
         return;
     retire_oldest(cache);
     ashlar_idle_note(&cache->idle, slab);
-    size_t most = ashlar_opt.decay_ms != 0 ? ASHLAR_IDLE_BYTES : 0;
+    size_t most = ashlar_opt.decay_ms != 0 ? ashlar_idle_most_bytes(&cache->idle) : 0;
     for (unsigned i = 0; i < ASHLAR_IDLE_SLABS && cache->idle.bytes > most; i++)
         retire_oldest(cache);
 }
@@ -203,6 +197,7 @@ static bool fetch_slab(struct ashlar_tcache *cache, unsigned class_id)
     ashlar_list_push_front(&cache->slabs, &slab->all);
     deactivate(cache, class_id);
     activate(cache, slab);
+    cache->idle.fetched++;
     ashlar_purger_look_if_grown();
     return true;
 }
@@ -325,7 +320,7 @@ static struct ashlar_tcache *own_cache(void)
 static void abandon_slabs(struct ashlar_tcache *cache)
 {
     take_pending(cache);
-    forget_all_idle(cache);
+    ashlar_idle_forget_all(&cache->idle);
     for (unsigned i = 0; i < ASHLAR_CLASS_COUNT; i++)
         deactivate(cache, i);
     struct ashlar_list *link = ashlar_list_first(&cache->slabs);
@@ -472,7 +467,7 @@ static void deactivate_if_empty(struct ashlar_tcache *cache, unsigned class_id)
 static void give_back_empties(struct ashlar_tcache *cache)
 {
     take_pending(cache);
-    forget_all_idle(cache);
+    ashlar_idle_forget_all(&cache->idle);
     for (unsigned i = 0; i < ASHLAR_CLASS_COUNT; i++) {
         deactivate_if_empty(cache, i);
         struct ashlar_list *head = &cache->available[i];

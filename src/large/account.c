@@ -19,7 +19,7 @@
 #define MIN_SLACK_BYTES (1 * ASHLAR_MIB)
 #define MAX_SLACK_BYTES (16 * ASHLAR_MIB)
 
-/* Live large memory from which the limit of the cgroup is looked up. */
+/* Live memory from which the limit of the cgroup is looked up. */
 #define LEARN_FROM_BYTES (32 * ASHLAR_MIB)
 
 /* Window of the recent peak when the decay time says nothing (0 or never). */
@@ -134,7 +134,7 @@ static size_t memory_limit(void)
 void ashlar_account_learn_limit(void)
 {
     if (ASHLAR_LIKELY(atomic_load_explicit(&has_learned, memory_order_relaxed)) ||
-        ashlar_count_read(large_counted_bytes) < LEARN_FROM_BYTES)
+        ashlar_count_read(large_counted_bytes) + small_live_bytes() < LEARN_FROM_BYTES)
         return;
     atomic_store_explicit(&has_learned, true, memory_order_relaxed);
     size_t limit = ashlar_os_memory_limit();

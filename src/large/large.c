@@ -478,6 +478,7 @@ enum ashlar_large_place ashlar_large_diagnose(const void *ptr)
 
 void ashlar_large_tick(uint64_t now_ms)
 {
+    ashlar_account_learn_limit();
     if (!ashlar_mapcache_lock())
         return;
     ashlar_account_note_locked(now_ms);

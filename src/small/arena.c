@@ -223,12 +223,12 @@ static struct ashlar_chunk *put_slab(struct ashlar_arena *arena, struct ashlar_s
 {
     struct ashlar_chunk *chunk = slab->chunk;
     unsigned first = (unsigned)((size_t)(slab->base - chunk->base) / ASHLAR_SLICE_BYTES);
-    size_t ncarved = ashlar_align_up(slab->carved, ASHLAR_SLICE_BYTES) / ASHLAR_SLICE_BYTES;
+    size_t ntouched = ashlar_slab_touched_bytes(slab) / ASHLAR_SLICE_BYTES;
     struct ashlar_run run = {first, slab->nslices};
     ashlar_pagemap_set(slab->base, slab_bytes(slab), NULL);
     ashlar_count_sub(slabs, 1);
     ashlar_count_sub(slab_bytes, slab_bytes(slab));
-    ashlar_chunk_put(chunk, run, (unsigned)ashlar_max_size(ncarved, slab->ntouched));
+    ashlar_chunk_put(chunk, run, (unsigned)ntouched);
     ashlar_span_set_owner(&slab->span, 0);
     ashlar_meta_put(&slab_pool, slab);
     return settle_chunk(arena, chunk);
@@ -285,15 +285,18 @@ enum ashlar_arena_free ashlar_arena_free_abandoned(struct ashlar_slab *slab, cha
     return ASHLAR_FREE_DONE;
 }
 
-/* Calls `visit` for each chunk until it says stop; arena locked. */
+/* Calls `visit` for each chunk until it says stop; arena locked. A chunk that is listed anew
+   meanwhile may be visited twice. */
 static void visit_chunks(struct ashlar_arena *arena,
                          bool (*visit)(struct ashlar_chunk *chunk, void *context), void *context)
 {
     for (unsigned longest = 0; longest <= ASHLAR_RUN_MAX; longest++) {
         struct ashlar_list *head = &arena->chunks[longest];
-        for (struct ashlar_list *link = ashlar_list_first(head); link != NULL;
-             link = ashlar_list_next(head, link)) {
-            if (!visit(chunk_of(link), context))
+        struct ashlar_list *link = ashlar_list_first(head);
+        while (link != NULL) {
+            struct ashlar_chunk *chunk = chunk_of(link);
+            link = ashlar_list_next(head, link);
+            if (!visit(chunk, context))
                 return;
         }
     }
@@ -308,6 +311,8 @@ struct purge_search {
 static bool find_victims(struct ashlar_chunk *chunk, void *context)
 {
     struct purge_search *search = context;
+    ashlar_chunk_collect(chunk);
+    relist_chunk(chunk->arena, chunk);
     bool is_found = ashlar_chunk_detach(chunk, search->choice, &search->victims);
     search->chunk = is_found ? chunk : NULL;
     return !is_found;
@@ -345,7 +350,6 @@ static bool purge_idle(struct ashlar_arena *arena, enum ashlar_idle_choice choic
 static bool age_chunk(struct ashlar_chunk *chunk, void *context)
 {
     (void)context;
-    ashlar_chunk_collect(chunk);
     ashlar_chunk_age(chunk);
     return true;
 }

@@ -146,6 +146,7 @@ static void put_dirty(struct ashlar_chunk *chunk, struct ashlar_run run)
 
 void ashlar_chunk_put(struct ashlar_chunk *chunk, struct ashlar_run run, unsigned ndirty)
 {
+    ashlar_assert((run.first | ndirty) * ASHLAR_SLICE_BYTES % ashlar_os_facts.page_bytes == 0);
     if (ndirty != 0)
         put_dirty(chunk, (struct ashlar_run){run.first, ndirty});
     if (ndirty != run.len)

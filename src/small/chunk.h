@@ -55,7 +55,7 @@ bool ashlar_chunk_unmap(struct ashlar_chunk *chunk);
    now on. */
 unsigned ashlar_chunk_take(struct ashlar_chunk *chunk, unsigned len, unsigned *ndirty);
 
-/* Puts a run back, of which the first `ndirty` slices may hold pages. */
+/* Puts a run back, of which the first `ndirty` slices may hold pages; whole pages. */
 void ashlar_chunk_put(struct ashlar_chunk *chunk, struct ashlar_run run, unsigned ndirty);
 
 /* Marks what is dirty now as aged. */

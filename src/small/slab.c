@@ -49,6 +49,13 @@ unsigned ashlar_slab_slices(unsigned class_id)
     return (unsigned)(ashlar_align_up(len, ashlar_os_facts.page_bytes) / ASHLAR_SLICE_BYTES);
 }
 
+/* Whole pages, which may be several slices: half a page cannot be purged. */
+size_t ashlar_slab_touched_bytes(const struct ashlar_slab *slab)
+{
+    size_t carved = ashlar_align_up(slab->carved, ashlar_os_facts.page_bytes);
+    return ashlar_max_size(carved, slab->ntouched * ASHLAR_SLICE_BYTES);
+}
+
 void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, uint64_t key)
 {
     size_t object = ashlar_class_size(class_id);

@@ -130,6 +130,9 @@ ASHLAR_INLINE uint32_t ashlar_slab_push(struct ashlar_slab *slab, char *object)
 /* Slices that a slab of this class takes: whole pages. */
 unsigned ashlar_slab_slices(unsigned class_id);
 
+/* Bytes at the front of the slab that may hold pages. */
+size_t ashlar_slab_touched_bytes(const struct ashlar_slab *slab);
+
 /* Makes a slab of fresh memory; nothing is touched. */
 void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, uint64_t key);
 

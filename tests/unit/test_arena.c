@@ -421,6 +421,33 @@ static void pages_a_later_slab_did_not_use_are_idle_again_with_it(void **state)
     assert_true(ashlar_arena_trim(arena) && ashlar_arena_put(pin));
 }
 
+/* Symptom: the chunk stayed among the full ones, and another was mapped. */
+static void slices_that_a_purger_left_serve_after_the_next_tick(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slabs[ASHLAR_CHUNK_SLICES / 16];
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(slabs); i++)
+        slabs[i] = get(classes[0]);
+    struct ashlar_chunk *chunk = slabs[0]->chunk;
+    struct ashlar_slab *beyond = get(classes[0]); /* the first chunk is listed as full now */
+    assert_ptr_not_equal(beyond->chunk, chunk);
+    struct ashlar_slicemap victims;
+    struct ashlar_slicemap clean;
+    assert_true(ashlar_slab_carve(slabs[0]));
+    assert_true(ashlar_arena_put(slabs[0]));
+    assert_true(ashlar_chunk_detach(chunk, ASHLAR_IDLE_ALL, &victims));
+    ashlar_chunk_purge(chunk, &victims, &clean);
+    ashlar_chunk_leave(chunk, &victims, &clean);
+    slabs[0] = get(classes[0]); /* what was clean of the slab is too short: of the second chunk */
+    assert_ptr_not_equal(slabs[0]->chunk, chunk);
+    ashlar_arena_tick(arena, now_ms += 10000);
+    struct ashlar_slab *again = get(classes[0]);
+    assert_ptr_equal(again->chunk, chunk);
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(slabs); i++)
+        assert_true(ashlar_arena_put(slabs[i]));
+    assert_true(ashlar_arena_put(again) && ashlar_arena_put(beyond));
+}
+
 static void purged_pages_of_a_slab_used_again_read_as_zero(void **state)
 {
     (void)state;
@@ -642,6 +669,7 @@ int main(void)
         CASE(decay_of_zero_keeps_nothing),
         CASE(pages_the_kernel_would_not_take_are_tried_again),
         CASE(pages_a_later_slab_did_not_use_are_idle_again_with_it),
+        CASE(slices_that_a_purger_left_serve_after_the_next_tick),
         CASE(purged_pages_of_a_slab_used_again_read_as_zero),
         CASE(addresses_are_held_while_their_chunk_is),
         CASE(a_visit_by_whoever_holds_the_lock_is_refused),

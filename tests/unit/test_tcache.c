@@ -160,6 +160,25 @@ static void a_size_used_over_and_over_keeps_its_slab(void **state)
     assert_int_equal(free_object(object), ASHLAR_TCACHE_DONE);
 }
 
+/* Symptom: sixteen sizes in turn fetched a slab for each request. */
+static void sizes_used_in_turn_keep_their_slabs_after_a_while(void **state)
+{
+    (void)state;
+    struct ashlar_slab *seen[16] = {NULL};
+    unsigned changes = 0;
+    for (int round = 0; round < 40; round++) {
+        changes = 0;
+        for (unsigned i = 0; i < 16; i++) {
+            char *object = alloc(ASHLAR_CLASS_MEDIUM + i);
+            struct ashlar_slab *slab = ashlar_slab_of(ashlar_pagemap_find(object));
+            changes += slab != seen[i];
+            seen[i] = slab;
+            assert_int_equal(free_object(object), ASHLAR_TCACHE_DONE);
+        }
+    }
+    assert_int_equal(changes, 0);
+}
+
 static void what_other_threads_free_serves_the_owner_again(void **state)
 {
     (void)state;
@@ -434,6 +453,7 @@ int main(void)
         CASE(a_tick_is_due_when_half_the_decay_time_has_passed),
         CASE(a_size_left_behind_lends_its_pages_to_the_next),
         CASE(a_size_used_over_and_over_keeps_its_slab),
+        CASE(sizes_used_in_turn_keep_their_slabs_after_a_while),
         CASE(what_other_threads_free_serves_the_owner_again),
         CASE(an_object_freed_by_two_threads_is_told),
         CASE(objects_outlive_their_thread_and_anyone_may_free_them),

@@ -60,7 +60,7 @@ __attribute__((constructor)) static void construct(int argc, char **argv, char *
         read_options(environ != NULL ? environ : environment);
         ashlar_lock_release(&ashlar_boot_lock);
     }
-    ashlar_tcache_boot();
+    ashlar_heaps_boot();
     ashlar_fork_boot();
 }
 

@@ -21,8 +21,8 @@
 #include "api/boot.h"
 #include "api/report.h"
 #include "base/lock.h"
+#include "front/heaps.h"
 #include "front/purger.h"
-#include "front/tcache.h"
 #include "large/mapcache.h"
 #include "map/meta.h"
 #include "map/region.h"
@@ -95,7 +95,7 @@ static void resume_parent(void)
 static void resume_child(void)
 {
     ashlar_lock_init(&ashlar_report_lock, ASHLAR_RANK_REPORT);
-    ashlar_tcache_fork_child();
+    ashlar_heaps_fork_child();
     ashlar_purger_fork_child();
     reopen(true);
 }

@@ -9,7 +9,7 @@
  *             forked child has none until it makes requests.
  * Locking     Thread-safe. It is started from malloc, never from free: the C library frees under
  *             the lock of its thread stacks, which pthread_create wants.
- * Layer       front/. Uses large, small, conf, os. Used by route, tcache, api/fork.
+ * Layer       front/. Uses large, small, conf, os. Used by route, heaps, tcache, api/fork.
  */
 #ifndef ASHLAR_FRONT_PURGER_H
 #define ASHLAR_FRONT_PURGER_H

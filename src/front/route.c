@@ -42,14 +42,14 @@ static void tick_sometimes(void)
     if (now_ms < atomic_load_explicit(&next_ms, memory_order_relaxed))
         return;
     atomic_store_explicit(&next_ms, now_ms + SMALL_TICK_MS, memory_order_relaxed);
-    ashlar_tcache_tick_if_due();
+    ashlar_heaps_tick_if_due();
 }
 
 static void *alloc_small(size_t size)
 {
     unsigned class_id = ashlar_class_of(size);
-    void *object = ashlar_slab_pop(ashlar_tcache_self->active[class_id]);
-    return object != NULL ? object : ashlar_tcache_alloc_slow(class_id);
+    void *object = ashlar_slab_pop(ashlar_heaps_self->active[class_id]);
+    return object != NULL ? object : ashlar_heaps_alloc(class_id);
 }
 
 static void *alloc_large(size_t size, size_t align, enum ashlar_large_fill fill)
@@ -121,7 +121,7 @@ static void *dress(void *ptr)
 void *ashlar_route_malloc_slow(size_t size)
 {
     if (ASHLAR_LIKELY(is_small(size))) {
-        void *object = ashlar_slab_pop(ashlar_tcache_self->active[ashlar_class_of(size)]);
+        void *object = ashlar_slab_pop(ashlar_heaps_self->active[ashlar_class_of(size)]);
         if (ASHLAR_LIKELY(object != NULL))
             return object;
         return dress(alloc(size, ASHLAR_MIN_ALIGN_BYTES, ASHLAR_FILL_ANY));
@@ -143,7 +143,7 @@ void *ashlar_route_calloc(size_t size)
         void *ptr = alloc(size, ASHLAR_MIN_ALIGN_BYTES, ASHLAR_FILL_ZERO);
         return ptr;
     }
-    void *object = ashlar_slab_pop(ashlar_tcache_self->active[ashlar_class_of(size)]);
+    void *object = ashlar_slab_pop(ashlar_heaps_self->active[ashlar_class_of(size)]);
     if (ASHLAR_UNLIKELY(object == NULL))
         object = alloc(size, ASHLAR_MIN_ALIGN_BYTES, ASHLAR_FILL_ANY);
     return object != NULL ? memset(object, 0, size) : NULL;
@@ -183,7 +183,7 @@ static void free_small(struct ashlar_slab *slab, void *ptr)
         ashlar_slab_is_start(slab, (uint64_t)((char *)ptr - slab->base)) &&
         !ashlar_slab_looks_free(slab, ptr))
         ashlar_junk_fill_freed(ptr, ashlar_slab_object_bytes(slab));
-    switch (ashlar_tcache_free_slow(slab, ptr)) {
+    switch (ashlar_heaps_free(slab, ptr)) {
     case ASHLAR_TCACHE_DONE:
         break;
     case ASHLAR_TCACHE_INTERIOR:
@@ -335,7 +335,7 @@ bool ashlar_route_trim(void)
 {
     uint64_t purged = ashlar_count_read(purge_bytes);
     free_deferred();
-    ashlar_tcache_trim();
+    ashlar_heaps_trim();
     for (unsigned i = 0; i < ashlar_arena_count(); i++)
         (void)ashlar_arena_trim(ashlar_arena_at(i));
     bool has_unmapped = ashlar_large_trim();
@@ -369,5 +369,5 @@ void ashlar_route_usage(struct ashlar_usage *usage)
     usage->reserved_bytes = ashlar_count_read(region_reserved_bytes);
     usage->committed_bytes = ashlar_count_read(region_committed_bytes);
     usage->arenas = ashlar_arena_count();
-    usage->heaps = ashlar_tcache_count();
+    usage->heaps = ashlar_heaps_count();
 }

@@ -8,13 +8,13 @@
  *             may be written. No call changes errno. Zero sizes give a unique pointer.
  * Locking     All calls are thread-safe and usable at any time in the life of a process (before
  *             main, in TLS destructors, while another thread forks, in its child).
- * Layer       front/. Uses tcache, emergency, small, large, map, conf. Used by api.
+ * Layer       front/. Uses heaps, emergency, small, large, map, conf. Used by api.
  */
 #ifndef ASHLAR_FRONT_ROUTE_H
 #define ASHLAR_FRONT_ROUTE_H
 
 #include "base/base.h"
-#include "front/tcache.h"
+#include "front/heaps.h"
 #include "map/pagemap.h"
 #include "small/sizeclass.h"
 #include "small/slab.h"
@@ -31,7 +31,7 @@ ASHLAR_INLINE void *ashlar_route_malloc(size_t size)
     /* The smallest large_threshold is above the table, so no option needs to be asked. */
     if (ASHLAR_LIKELY(size <= ASHLAR_CLASS_TABLE_MAX_BYTES)) {
         unsigned class_id = ashlar_class_table[(size + 15) >> 4];
-        void *object = ashlar_slab_pop(ashlar_tcache_self->active[class_id]);
+        void *object = ashlar_slab_pop(ashlar_heaps_self->active[class_id]);
         if (ASHLAR_LIKELY(object != NULL))
             return object;
     }
@@ -41,7 +41,7 @@ ASHLAR_INLINE void *ashlar_route_malloc(size_t size)
 /* Frees a block that, as the page map says, belongs to `span`. */
 ASHLAR_INLINE void ashlar_route_free_of(struct ashlar_span *span, void *ptr)
 {
-    if (ASHLAR_UNLIKELY(span == NULL || ashlar_span_owner(span) != (uintptr_t)ashlar_tcache_self)) {
+    if (ASHLAR_UNLIKELY(span == NULL || ashlar_span_owner(span) != (uintptr_t)ashlar_heaps_self)) {
         ashlar_route_free_slow(ptr, span);
         return;
     }
@@ -54,7 +54,7 @@ ASHLAR_INLINE void ashlar_route_free_of(struct ashlar_span *span, void *ptr)
         return;
     }
     if (ASHLAR_UNLIKELY(ashlar_slab_push(slab, object) == 0))
-        ashlar_tcache_emptied(slab);
+        ashlar_heaps_emptied(slab);
 }
 
 /* NULL is allowed. */

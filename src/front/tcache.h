@@ -8,14 +8,12 @@
  *             list of its class: has free objects, or room to carve some), parked (neither; in no
  *             list). A class that has no active slab has the shared empty one, so the fast path
  *             needs no test: it finds nothing there.
- * Locking     A cache belongs to one thread; other threads touch only owner.pending. The list of
- *             caches and the late cache (for threads past their end) are guarded by HEAPS.
- * Layer       front/. Uses small, map, conf.
+ * Locking     A cache belongs to one thread; other threads touch only owner.pending.
+ * Layer       front/. Uses idle, small, map, conf. Used by heaps, route.
  */
 #ifndef ASHLAR_FRONT_TCACHE_H
 #define ASHLAR_FRONT_TCACHE_H
 
-#include "base/lock.h"
 #include "front/idle.h"
 #include "map/pagemap.h"
 #include "small/arena.h"
@@ -33,26 +31,13 @@ struct ashlar_tcache {
     unsigned exit_rounds; /* thread exit put off so often */
 };
 
-/* The library's two words of thread-local storage. self: what the fast path uses; the shared empty
-   cache before the first request, after thread exit, and when options want to see every request.
-   real: the cache behind it. */
-extern ASHLAR_TLS struct ashlar_tcache *ashlar_tcache_self;
-extern ASHLAR_TLS struct ashlar_tcache *ashlar_tcache_real;
+/* The empty slab of classes without an active one. */
+extern struct ashlar_slab ashlar_tcache_nobody;
 
-extern struct ashlar_lock ashlar_heaps_lock;
+void ashlar_tcache_init(struct ashlar_tcache *cache);
 
-/* Start-up, once, from a constructor: thread exit is noticed from now on. */
-void ashlar_tcache_boot(void);
-
-/* Provided by api/boot.c, called before a thread's first request: the one call up the stair. */
-void ashlar_boot(void);
-
-/* An object of the class from the calling thread's cache, when the fast path found none. NULL: out
-   of memory, or a fork under way. */
-void *ashlar_tcache_alloc_slow(unsigned class_id);
-
-/* A slab of the calling thread's has fallen empty. */
-void ashlar_tcache_emptied(struct ashlar_slab *slab);
+/* An object of the class. NULL: out of memory, or a fork under way. */
+void *ashlar_tcache_alloc(struct ashlar_tcache *cache, unsigned class_id);
 
 enum ashlar_tcache_result {
     ASHLAR_TCACHE_DONE,
@@ -61,22 +46,18 @@ enum ashlar_tcache_result {
     ASHLAR_TCACHE_REFUSED,     /* a fork is under way: nothing done */
 };
 
-/* Frees an object of any slab, whoever owns it. */
-enum ashlar_tcache_result ashlar_tcache_free_slow(struct ashlar_slab *slab, char *object);
+/* Frees an object of any slab, whoever owns it; `cache` is the calling thread's, or NULL. */
+enum ashlar_tcache_result ashlar_tcache_free(struct ashlar_tcache *cache, struct ashlar_slab *slab,
+                                             char *object);
 
-/* Gives back the calling thread's empty slabs and purges what is due. */
-void ashlar_tcache_tick(uint64_t now_ms);
+/* Notes a slab of the cache that may have no object in use, active or available, as empty; what
+   this makes too many or too much is given back, the oldest first. */
+void ashlar_tcache_settle(struct ashlar_tcache *cache, struct ashlar_slab *slab);
 
-/* The same when half the decay time has passed since the last tick, else nothing. */
-void ashlar_tcache_tick_if_due(void);
+/* Gives back every empty slab. */
+void ashlar_tcache_give_back(struct ashlar_tcache *cache);
 
-/* Gives back every empty slab of the calling thread's. */
-void ashlar_tcache_trim(void);
-
-/* Thread caches in use. */
-unsigned ashlar_tcache_count(void);
-
-/* In the child of a fork: only the calling thread's cache is in use any more. */
-void ashlar_tcache_fork_child(void);
+/* Gives up all slabs of an exiting thread's cache but those in flight. */
+void ashlar_tcache_abandon(struct ashlar_tcache *cache);
 
 #endif

@@ -224,7 +224,7 @@ static void use_and_count(void *context)
     (void)context;
     alarm(20); /* whoever hangs is told */
     CHILD_CHECK(are_all_shut(false));
-    CHILD_CHECK(ashlar_tcache_count() == 1);
+    CHILD_CHECK(ashlar_heaps_count() == 1);
     for (int i = 0; i < 20; i++)
         CHILD_CHECK(can_use_both_sides());
     CHILD_CHECK(ashlar_lock_take(&ashlar_report_lock));

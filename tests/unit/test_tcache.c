@@ -7,7 +7,7 @@
 
 #include "conf/counters.h"
 #include "conf/options.h"
-#include "front/tcache.h"
+#include "front/heaps.h"
 #include "unit/defaults.h"
 #include "unit/fake_os.h"
 
@@ -32,19 +32,19 @@ static int end(void **state)
 {
     (void)state;
     fake_os_obey();
-    ashlar_tcache_trim();
+    ashlar_heaps_trim();
     assert_int_equal(ashlar_count_read(slabs), 0);
     return 0;
 }
 
 static char *alloc(unsigned class_id)
 {
-    return ashlar_tcache_alloc_slow(class_id);
+    return ashlar_heaps_alloc(class_id);
 }
 
 static enum ashlar_tcache_result free_object(char *object)
 {
-    return ashlar_tcache_free_slow(ashlar_slab_of(ashlar_pagemap_find(object)), object);
+    return ashlar_heaps_free(ashlar_slab_of(ashlar_pagemap_find(object)), object);
 }
 
 static void *alloc_many(void *context)
@@ -100,11 +100,11 @@ static void what_is_no_start_of_an_object_is_interior(void **state)
     (void)state;
     char *object = alloc(CLASS);
     struct ashlar_slab *slab = ashlar_slab_of(ashlar_pagemap_find(object));
-    assert_int_equal(ashlar_tcache_free_slow(slab, object + 1), ASHLAR_TCACHE_INTERIOR);
-    assert_int_equal(ashlar_tcache_free_slow(slab, object + 16), ASHLAR_TCACHE_INTERIOR);
-    assert_int_equal(ashlar_tcache_free_slow(slab, slab->base + slab->end), ASHLAR_TCACHE_INTERIOR);
+    assert_int_equal(ashlar_heaps_free(slab, object + 1), ASHLAR_TCACHE_INTERIOR);
+    assert_int_equal(ashlar_heaps_free(slab, object + 16), ASHLAR_TCACHE_INTERIOR);
+    assert_int_equal(ashlar_heaps_free(slab, slab->base + slab->end), ASHLAR_TCACHE_INTERIOR);
     if (slab->carved < slab->end)
-        assert_int_equal(ashlar_tcache_free_slow(slab, slab->base + slab->end - OBJECT_BYTES),
+        assert_int_equal(ashlar_heaps_free(slab, slab->base + slab->end - OBJECT_BYTES),
                          ASHLAR_TCACHE_INTERIOR);
     assert_int_equal(free_object(object), ASHLAR_TCACHE_DONE);
 }
@@ -116,18 +116,18 @@ static void empty_slabs_are_given_back_at_a_tick(void **state)
     size_t held = ashlar_count_read(slabs);
     assert_true(held * ashlar_slab_slices(CLASS) * ASHLAR_SLICE_BYTES >= MANY * OBJECT_BYTES);
     assert_null(free_many(NULL));
-    ashlar_tcache_tick(ashlar_os_now_ms());
+    ashlar_heaps_tick(ashlar_os_now_ms());
     assert_true(ashlar_count_read(slabs) <= 1); /* the one that serves next */
 }
 
 static void a_tick_is_due_when_half_the_decay_time_has_passed(void **state)
 {
     (void)state;
-    ashlar_tcache_tick(ashlar_os_now_ms());
+    ashlar_heaps_tick(ashlar_os_now_ms());
     assert_null(alloc_many(NULL));
     assert_null(free_many(NULL));
     fake_os_pass_time((uint64_t)ashlar_opt.decay_ms / 2);
-    ashlar_tcache_tick_if_due();
+    ashlar_heaps_tick_if_due();
     assert_true(ashlar_count_read(slabs) <= 1);
 }
 
@@ -231,9 +231,9 @@ static void slabs_of_an_exited_thread_are_adopted(void **state)
 
 static void *count_caches(void *context)
 {
-    unsigned before = ashlar_tcache_count();
+    unsigned before = ashlar_heaps_count();
     char *object = alloc(CLASS);
-    bool is_one_more = ashlar_tcache_count() == before + 1;
+    bool is_one_more = ashlar_heaps_count() == before + 1;
     bool is_freed = object != NULL && free_object(object) == ASHLAR_TCACHE_DONE;
     return is_one_more && is_freed ? context : objects;
 }
@@ -242,9 +242,9 @@ static void a_thread_has_a_cache_from_its_first_request_to_its_end(void **state)
 {
     (void)state;
     assert_int_equal(free_object(alloc(CLASS)), ASHLAR_TCACHE_DONE);
-    unsigned count = ashlar_tcache_count();
+    unsigned count = ashlar_heaps_count();
     in_thread(count_caches);
-    assert_int_equal(ashlar_tcache_count(), count);
+    assert_int_equal(ashlar_heaps_count(), count);
     size_t meta_bytes = ashlar_count_read(meta_bytes);
     for (int i = 0; i < 300; i++)
         in_thread(count_caches);
@@ -263,7 +263,7 @@ static void check_and_free(void *context, bool has_succeeded)
     char **object = context;
     if (has_succeeded)
         assert_int_equal(free_object(*object), ASHLAR_TCACHE_DONE);
-    ashlar_tcache_trim();
+    ashlar_heaps_trim();
     assert_int_equal(ashlar_count_read(slabs), 0);
 }
 
@@ -307,7 +307,7 @@ static void what_needs_a_shut_arena_is_refused_the_rest_is_done(void **state)
     assert_null(alloc(CLASS));
     assert_int_equal(free_object(one), ASHLAR_TCACHE_DONE);
     assert_int_equal(free_object(two), ASHLAR_TCACHE_DONE);
-    ashlar_tcache_trim(); /* the slab fell empty, but cannot go now */
+    ashlar_heaps_trim(); /* the slab fell empty, but cannot go now */
     assert_non_null(one = alloc(CLASS + 1));
     for (unsigned i = 0; i < ashlar_arena_count(); i++)
         ashlar_lock_reopen(&ashlar_arena_at(i)->lock, false);
@@ -416,12 +416,12 @@ static void *exit_late(void *context)
 static void a_thread_past_its_end_is_served(void **state)
 {
     (void)state;
-    unsigned count = ashlar_tcache_count();
+    unsigned count = ashlar_heaps_count();
     assert_int_equal(pthread_key_create(&late_key, alloc_late), 0);
     in_thread(exit_late);
     pthread_key_delete(late_key);
     assert_true(late_rounds >= 4);
-    assert_int_equal(ashlar_tcache_count(), count);
+    assert_int_equal(ashlar_heaps_count(), count);
 }
 
 static void *free_ten(void *context)
@@ -438,7 +438,7 @@ static void trim_gives_back_a_slab_that_others_have_emptied(void **state)
     for (size_t i = 0; i < 10; i++)
         objects[i] = alloc(CLASS);
     in_thread(free_ten);
-    ashlar_tcache_trim();
+    ashlar_heaps_trim();
     assert_int_equal(ashlar_count_read(slabs), 0);
 }
 

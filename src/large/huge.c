@@ -99,7 +99,7 @@ void ashlar_huge_remember(const char *base, size_t len_bytes)
         return;
     const char *before = atomic_exchange_explicit(&next_base, base, memory_order_relaxed);
     size_t before_len = atomic_exchange_explicit(&next_len, len_bytes, memory_order_relaxed);
-    if (before != NULL && ashlar_sample_range(before, before_len) == ASHLAR_SAMPLE_DENSE)
+    if (before != NULL && ashlar_sample_is_dense(before, before_len))
         vote(before_len, 1);
 }
 
@@ -107,5 +107,5 @@ void ashlar_huge_observe(const char *base, size_t len_bytes)
 {
     if (is_of_interest(len_bytes))
         vote(len_bytes,
-             ashlar_sample_range(base, len_bytes) == ASHLAR_SAMPLE_DENSE ? 1 : -SPARSE_WEIGHT);
+             ashlar_sample_is_dense(base, len_bytes) ? 1 : -SPARSE_WEIGHT);
 }

@@ -209,15 +209,14 @@ static struct ashlar_extent *take_from_front(size_t len_bytes, size_t align)
     return extent;
 }
 
-/* Up to here clearing costs less than asking the kernel which pages there are. */
-#define CLEAR_UNASKED_BYTES (256 * ASHLAR_KIB)
+/* Up to here asking the kernel which pages there are costs a tenth of clearing and more. */
+#define CLEAR_UNASKED_BYTES (1 * ASHLAR_MIB)
 
 /* Clears old contents. What was hardly written is purged instead: clearing would make all of it
    resident. */
 static void clear(char *start, size_t len_bytes)
 {
-    bool is_sparse = len_bytes > CLEAR_UNASKED_BYTES &&
-                     ashlar_sample_range(start, len_bytes) == ASHLAR_SAMPLE_EMPTY;
+    bool is_sparse = len_bytes > CLEAR_UNASKED_BYTES && ashlar_sample_is_empty(start, len_bytes);
     if (!is_sparse || ashlar_os_purge(start, len_bytes) != 0)
         memset(start, 0, len_bytes);
 }

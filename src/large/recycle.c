@@ -40,7 +40,7 @@ static _Atomic unsigned plans_skipped; /* since then */
 static void judge_run(const char *base, size_t len_bytes)
 {
     unsigned before = atomic_load_explicit(&empty_runs, memory_order_relaxed);
-    bool is_empty = ashlar_sample_range(base, len_bytes) == ASHLAR_SAMPLE_EMPTY;
+    bool is_empty = ashlar_sample_is_empty(base, len_bytes);
     atomic_store_explicit(&empty_runs, is_empty ? before + 1 : 0, memory_order_relaxed);
 }
 

@@ -13,14 +13,22 @@
 /* Evenly spread, and none where the range begins: many a block is written there only. */
 #define SAMPLES 4
 
-enum ashlar_sample ashlar_sample_range(const char *base, size_t len_bytes)
+static bool all_are(bool is_resident, const char *base, size_t len_bytes)
 {
-    unsigned resident = 0;
     for (size_t i = 0; i < SAMPLES; i++) {
         size_t at = len_bytes / SAMPLES * i + len_bytes / (2 * SAMPLES);
-        resident += ashlar_os_is_resident(base + at) ? 1 : 0;
-        if (resident != 0 && resident != i + 1)
-            return ASHLAR_SAMPLE_MIXED;
+        if (ashlar_os_is_resident(base + at) != is_resident)
+            return false;
     }
-    return resident == 0 ? ASHLAR_SAMPLE_EMPTY : ASHLAR_SAMPLE_DENSE;
+    return true;
+}
+
+bool ashlar_sample_is_empty(const char *base, size_t len_bytes)
+{
+    return all_are(false, base, len_bytes);
+}
+
+bool ashlar_sample_is_dense(const char *base, size_t len_bytes)
+{
+    return all_are(true, base, len_bytes);
 }

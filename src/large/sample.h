@@ -2,7 +2,7 @@
  * sample.h - how much of a range is in memory, from a few of its pages
  *
  * Purpose     A freed block may have been written from end to end or hardly at all, and nobody says
- *             so. Four pages asked of the kernel (a microsecond or two) tell the two apart well
+ *             so. Up to four pages asked of the kernel (a microsecond each) tell the two apart well
  *             enough to choose between ways that are both right.
  * Invariants  Nothing is touched.
  * Locking     None. It calls the kernel.
@@ -13,13 +13,11 @@
 
 #include "base/base.h"
 
-enum ashlar_sample {
-    ASHLAR_SAMPLE_EMPTY, /* none of the pages looked at is in memory */
-    ASHLAR_SAMPLE_MIXED,
-    ASHLAR_SAMPLE_DENSE, /* all of them are */
-};
+/* True when none of the pages looked at is in memory; a range that is gone is empty, too. One page
+   that is ends the search, so a written block costs one question. */
+bool ashlar_sample_is_empty(const char *base, size_t len_bytes);
 
-/* The range may be gone: it is empty then. */
-enum ashlar_sample ashlar_sample_range(const char *base, size_t len_bytes);
+/* True when all of them are. */
+bool ashlar_sample_is_dense(const char *base, size_t len_bytes);
 
 #endif

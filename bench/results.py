@@ -364,16 +364,16 @@ def _dots(drawing, left, right, top, pitch, title, rows, others, ratios, with_na
 
 
 def growth_svg(results):
-    curves = {words: {n: curve(results, name, n) for n in results.names} for name, words in CURVES.items()}
-    curves = {words: series for words, series in curves.items() if any(series.values())}
+    curves = {name: {n: curve(results, name, n) for n in results.names} for name in CURVES}
+    curves = {name: series for name, series in curves.items() if any(series.values())}
     drawing = chart.Drawing(1060, 80 + 330 * math.ceil(len(curves) / 2))
     drawing.text(20, 28, "CPU time of an operation as work grows (both axes logarithmic)", 14, weight="bold")
     drawing.text(20, 46, "thin line: the power of x that fits Ashlar best; a curve that leaves it bends", 12)
-    for index, (words, series) in enumerate(curves.items()):
+    for index, (name, series) in enumerate(curves.items()):
         series = {n: line for n, line in series.items() if line}
         left, top = 90 + 450 * (index % 2), 90 + 330 * (index // 2)
-        axes = chart.draw_lines(drawing, (left, top, left + 320, top + 220), series, _count, duration, words,
-                                "an operation", is_log=True, x_base=4 if words == CURVES["threads"] else 10,
+        axes = chart.draw_lines(drawing, (left, top, left + 320, top + 220), series, _count, duration, CURVES[name],
+                                "an operation", is_log=True, x_base=4 if name == "threads" else 10,
                                 with_legend=False)
         _draw_fit(drawing, axes, series.get("ashlar", []))
         if index == min(1, len(curves) - 1):

@@ -43,18 +43,14 @@ static void shut_if_mine(struct ashlar_lock *lock)
         ashlar_lock_shut(lock);
 }
 
-/*
- * What a signal handler's fork has interrupted comes first, whatever its rank: another thread may
- * wait for that lock while it holds one of a lower rank, and would never give the latter up.
- */
-static void shut_own(void)
+static void visit_locks(void (*visit)(struct ashlar_lock *lock))
 {
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(before_arenas); i++)
-        shut_if_mine(before_arenas[i]);
+        visit(before_arenas[i]);
     for (unsigned i = 0; i < ashlar_arena_count(); i++)
-        shut_if_mine(&ashlar_arena_at(i)->lock);
+        visit(&ashlar_arena_at(i)->lock);
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(behind_arenas); i++)
-        shut_if_mine(behind_arenas[i]);
+        visit(behind_arenas[i]);
 }
 
 static void prepare(void)
@@ -63,16 +59,14 @@ static void prepare(void)
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    shut_own();
-    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(before_arenas); i++)
-        ashlar_lock_shut(before_arenas[i]);
+    /* What a signal handler's fork has interrupted comes first, whatever its rank: another thread
+       may wait for that lock while it holds one of a lower rank, and would never give the latter
+       up. */
+    visit_locks(shut_if_mine);
+    visit_locks(ashlar_lock_shut);
     signals_before = before;
-    /* No new arena appears: it takes a new cache, and that takes HEAPS. */
+    /* No arena has appeared since HEAPS was shut: a new one takes a new cache. */
     arenas_shut = ashlar_arena_count();
-    for (unsigned i = 0; i < arenas_shut; i++)
-        ashlar_lock_shut(&ashlar_arena_at(i)->lock);
-    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(behind_arenas); i++)
-        ashlar_lock_shut(behind_arenas[i]);
 }
 
 static void reopen(bool in_child)

@@ -1,5 +1,5 @@
 /*
- * purger.c - a thread that gives memory back when the program is idle
+ * purger.c - looks at what is kept, and a thread that does so when the program is idle
  *
  * Purpose     See purger.h.
  * Invariants  Whoever changes the state from NONE to AWAKE starts the thread; only the thread makes
@@ -59,10 +59,8 @@ void ashlar_purger_look(uint64_t now_ms)
 
 void ashlar_purger_give_small_if_wanted(void)
 {
-    if (ASHLAR_LIKELY(!ashlar_large_wants_small()))
-        return;
-    for (unsigned i = 0; i < ashlar_arena_count(); i++)
-        (void)ashlar_arena_trim(ashlar_arena_at(i));
+    if (ASHLAR_UNLIKELY(ashlar_large_wants_small()))
+        ashlar_arena_trim_all();
 }
 
 void ashlar_purger_look_if_grown(void)

@@ -1,8 +1,9 @@
 /*
- * purger.h - a thread that gives memory back when the program is idle
+ * purger.h - looks at what is kept, and a thread that does so when the program is idle
  *
- * Purpose     Everything else happens on the program's own calls; a program that makes none keeps
- *             what it has freed. This thread looks at the decay clock in its place.
+ * Purpose     What is kept too long, or is too much, is looked for on the program's own calls; a
+ *             program that makes none keeps what it has freed. A thread looks at the decay clock in
+ *             its place.
  * Invariants  At most one runs. It makes no request of its own and receives no signal. While
  *             nothing is kept it sleeps until a free wakes it. It ends when the last thread that
  *             ever made a request has ended, so that a process still ends with its last thread. A

@@ -336,8 +336,7 @@ bool ashlar_route_trim(void)
     uint64_t purged = ashlar_count_read(purge_bytes);
     free_deferred();
     ashlar_heaps_trim();
-    for (unsigned i = 0; i < ashlar_arena_count(); i++)
-        (void)ashlar_arena_trim(ashlar_arena_at(i));
+    ashlar_arena_trim_all();
     bool has_unmapped = ashlar_large_trim();
     return has_unmapped || ashlar_count_read(purge_bytes) != purged;
 }

@@ -118,10 +118,8 @@ void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms
 
 static size_t slack_bytes(void)
 {
-    size_t blocks = peak.now_blocks + peak.before_blocks;
-    if (blocks >= MAX_SLACK_BYTES / SLACK_PER_BLOCK_BYTES)
-        return MAX_SLACK_BYTES;
-    return ashlar_max_size(blocks * SLACK_PER_BLOCK_BYTES, MIN_SLACK_BYTES);
+    size_t earned = (peak.now_blocks + peak.before_blocks) * SLACK_PER_BLOCK_BYTES;
+    return ashlar_min_size(ashlar_max_size(earned, MIN_SLACK_BYTES), MAX_SLACK_BYTES);
 }
 
 static size_t memory_limit(void)
@@ -144,16 +142,13 @@ void ashlar_account_learn_limit(void)
 bool ashlar_account_is_too_much_locked(size_t dirty_bytes)
 {
     size_t all = all_bytes(dirty_bytes);
-    if (all <= memory_limit() && all <= (size_t)ashlar_opt.cache_max)
+    bool is_lawful = all <= memory_limit();
+    if (is_lawful && all <= (size_t)ashlar_opt.cache_max)
         return false;
     size_t kept = dirty_bytes + ashlar_front_bytes();
-    if (kept > (size_t)ashlar_opt.cache_max)
-        return true;
-    if (all <= memory_limit())
-        return false;
-    if (kept == 0 && small_kept_bytes() != 0)
+    if (!is_lawful && kept == 0 && small_kept_bytes() != 0)
         atomic_store_explicit(&wants_small, true, memory_order_relaxed);
-    return kept != 0;
+    return kept > (size_t)ashlar_opt.cache_max || (kept != 0 && !is_lawful);
 }
 
 bool ashlar_account_wants_small(void)

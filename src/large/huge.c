@@ -106,6 +106,5 @@ void ashlar_huge_remember(const char *base, size_t len_bytes)
 void ashlar_huge_observe(const char *base, size_t len_bytes)
 {
     if (is_of_interest(len_bytes))
-        vote(len_bytes,
-             ashlar_sample_is_dense(base, len_bytes) ? 1 : -SPARSE_WEIGHT);
+        vote(len_bytes, ashlar_sample_is_dense(base, len_bytes) ? 1 : -SPARSE_WEIGHT);
 }

@@ -71,8 +71,7 @@ void ashlar_pagemap_set(const void *start, size_t len_bytes, struct ashlar_span 
     uintptr_t end = at + len_bytes;
     while (at < end) {
         uintptr_t leaf_end = ((at >> ASHLAR_PAGEMAP_LEAF_SHIFT) + 1) << ASHLAR_PAGEMAP_LEAF_SHIFT;
-        ashlar_pagemap_entry *leaf = atomic_load_explicit(
-            &ashlar_pagemap_root[at >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
+        ashlar_pagemap_entry *leaf = ashlar_pagemap_leaf(at);
         ashlar_assert(leaf != NULL);
         uintptr_t stop = end < leaf_end ? end : leaf_end;
         size_t first = ashlar_pagemap_index(at);
@@ -86,8 +85,7 @@ void ashlar_pagemap_set(const void *start, size_t len_bytes, struct ashlar_span 
 bool ashlar_pagemap_claim(const void *start, struct ashlar_span *span)
 {
     uintptr_t a = (uintptr_t)start;
-    ashlar_pagemap_entry *leaf = atomic_load_explicit(
-        &ashlar_pagemap_root[a >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
-    return atomic_compare_exchange_strong_explicit(&leaf[ashlar_pagemap_index(a)], &span, NULL,
-                                                   memory_order_acq_rel, memory_order_relaxed);
+    ashlar_pagemap_entry *entry = &ashlar_pagemap_leaf(a)[ashlar_pagemap_index(a)];
+    return atomic_compare_exchange_strong_explicit(entry, &span, NULL, memory_order_acq_rel,
+                                                   memory_order_relaxed);
 }

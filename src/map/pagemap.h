@@ -30,6 +30,13 @@ typedef _Atomic(struct ashlar_span *) ashlar_pagemap_entry;
 
 extern _Atomic(ashlar_pagemap_entry *) ashlar_pagemap_root[ASHLAR_PAGEMAP_ROOT_COUNT];
 
+/* The leaf of an address of up to 48 bits; NULL: nothing of ours is that near. */
+static inline ashlar_pagemap_entry *ashlar_pagemap_leaf(uintptr_t address)
+{
+    return atomic_load_explicit(&ashlar_pagemap_root[address >> ASHLAR_PAGEMAP_LEAF_SHIFT],
+                                memory_order_acquire);
+}
+
 /* The entry of an address in its leaf. */
 static inline size_t ashlar_pagemap_index(uintptr_t address)
 {
@@ -42,8 +49,7 @@ static inline struct ashlar_span *ashlar_pagemap_find(const void *address)
     uintptr_t a = (uintptr_t)address;
     if (ASHLAR_UNLIKELY(a >> ASHLAR_PAGEMAP_LEAF_SHIFT >= ASHLAR_PAGEMAP_ROOT_COUNT))
         return NULL;
-    ashlar_pagemap_entry *leaf = atomic_load_explicit(
-        &ashlar_pagemap_root[a >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
+    ashlar_pagemap_entry *leaf = ashlar_pagemap_leaf(a);
     if (ASHLAR_UNLIKELY(leaf == NULL))
         return NULL;
     return atomic_load_explicit(&leaf[ashlar_pagemap_index(a)], memory_order_acquire);
@@ -60,9 +66,8 @@ bool ashlar_pagemap_claim(const void *start, struct ashlar_span *span);
 static inline void ashlar_pagemap_set_one(const void *start, struct ashlar_span *span)
 {
     uintptr_t a = (uintptr_t)start;
-    ashlar_pagemap_entry *leaf = atomic_load_explicit(
-        &ashlar_pagemap_root[a >> ASHLAR_PAGEMAP_LEAF_SHIFT], memory_order_acquire);
-    atomic_store_explicit(&leaf[ashlar_pagemap_index(a)], span, memory_order_release);
+    atomic_store_explicit(&ashlar_pagemap_leaf(a)[ashlar_pagemap_index(a)], span,
+                          memory_order_release);
 }
 
 /* Points every granule of a prepared range at `span` (NULL: nobody). */

@@ -158,7 +158,6 @@ static struct ashlar_slab *fresh_slab(struct ashlar_arena *arena, unsigned class
         ashlar_meta_put(&slab_pool, slab);
         return NULL;
     }
-    relist_chunk(arena, chunk);
     cut_slab(slab, chunk, first, class_id, owner);
     slab->ntouched = (uint8_t)ndirty;
     return slab;
@@ -311,11 +310,18 @@ struct purge_search {
 static bool find_victims(struct ashlar_chunk *chunk, void *context)
 {
     struct purge_search *search = context;
-    ashlar_chunk_collect(chunk);
-    relist_chunk(chunk->arena, chunk);
     bool is_found = ashlar_chunk_detach(chunk, search->choice, &search->victims);
     search->chunk = is_found ? chunk : NULL;
     return !is_found;
+}
+
+/* Takes back what a purger that met a fork has left. */
+static bool collect_chunk(struct ashlar_chunk *chunk, void *context)
+{
+    (void)context;
+    ashlar_chunk_collect(chunk);
+    relist_chunk(chunk->arena, chunk);
+    return true;
 }
 
 /* Purges chunk after chunk, the lock released around each kernel call; true when one was. */
@@ -323,6 +329,10 @@ static bool purge_idle(struct ashlar_arena *arena, enum ashlar_idle_choice choic
 {
     bool has_purged = false;
     struct purge_search search = {.choice = choice};
+    if (!ashlar_lock_take(&arena->lock))
+        return false;
+    visit_chunks(arena, collect_chunk, NULL);
+    ashlar_lock_release(&arena->lock);
     while (ashlar_lock_take(&arena->lock)) {
         search.chunk = NULL;
         visit_chunks(arena, find_victims, &search);
@@ -378,6 +388,12 @@ void ashlar_arena_tick(struct ashlar_arena *arena, uint64_t now_ms)
 bool ashlar_arena_trim(struct ashlar_arena *arena)
 {
     return purge_idle(arena, ASHLAR_IDLE_ALL);
+}
+
+void ashlar_arena_trim_all(void)
+{
+    for (unsigned i = 0; i < ashlar_arena_count(); i++)
+        (void)ashlar_arena_trim(&arenas[i]);
 }
 
 struct slab_visit {

@@ -61,6 +61,9 @@ void ashlar_arena_tick(struct ashlar_arena *arena, uint64_t now_ms);
 /* Purges all idle slices; true when there were some. */
 bool ashlar_arena_trim(struct ashlar_arena *arena);
 
+/* The same for every arena in use. */
+void ashlar_arena_trim_all(void);
+
 /* Calls `visit` for each slab of the arena, under its lock, which is waited for while a fork is
    under way. False: the calling thread holds it already. */
 bool ashlar_arena_visit(struct ashlar_arena *arena,

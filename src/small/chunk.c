@@ -114,6 +114,15 @@ static unsigned find_free(struct ashlar_chunk *chunk, unsigned len)
     return first;
 }
 
+static void take_out(struct ashlar_chunk *chunk, struct ashlar_run run)
+{
+    chunk->nfree -= ashlar_slicemap_remove(&chunk->free, run);
+    if (chunk->ndirty == 0)
+        return;
+    (void)ashlar_slicemap_remove(&chunk->aged, run);
+    count_dirty(chunk, 0, ashlar_slicemap_remove(&chunk->dirty, run));
+}
+
 unsigned ashlar_chunk_take(struct ashlar_chunk *chunk, unsigned len, unsigned *ndirty)
 {
     unsigned first = find_free(chunk, len);
@@ -121,12 +130,9 @@ unsigned ashlar_chunk_take(struct ashlar_chunk *chunk, unsigned len, unsigned *n
     if (first == ASHLAR_SLICE_NONE)
         return first;
     struct ashlar_run run = {first, len};
-    chunk->nfree -= ashlar_slicemap_remove(&chunk->free, run);
-    if (chunk->ndirty != 0) {
+    if (chunk->ndirty != 0)
         *ndirty = ashlar_slicemap_last_in(&chunk->dirty, run);
-        (void)ashlar_slicemap_remove(&chunk->aged, run);
-        count_dirty(chunk, 0, ashlar_slicemap_remove(&chunk->dirty, run));
-    }
+    take_out(chunk, run);
     return first;
 }
 
@@ -138,19 +144,22 @@ static void put_clean(struct ashlar_chunk *chunk, struct ashlar_run run)
     raise_bounds(chunk, ashlar_slicemap_around(&chunk->free, run));
 }
 
+static void mark_dirty(struct ashlar_chunk *chunk, struct ashlar_run run)
+{
+    count_dirty(chunk, ashlar_slicemap_add(&chunk->dirty, run), 0);
+}
+
 static void put_dirty(struct ashlar_chunk *chunk, struct ashlar_run run)
 {
     put_clean(chunk, run);
-    count_dirty(chunk, ashlar_slicemap_add(&chunk->dirty, run), 0);
+    mark_dirty(chunk, run);
 }
 
 void ashlar_chunk_put(struct ashlar_chunk *chunk, struct ashlar_run run, unsigned ndirty)
 {
     ashlar_assert((run.first | ndirty) * ASHLAR_SLICE_BYTES % ashlar_os_facts.page_bytes == 0);
-    if (ndirty != 0)
-        put_dirty(chunk, (struct ashlar_run){run.first, ndirty});
-    if (ndirty != run.len)
-        put_clean(chunk, (struct ashlar_run){run.first + ndirty, run.len - ndirty});
+    put_clean(chunk, run);
+    mark_dirty(chunk, (struct ashlar_run){run.first, ndirty});
 }
 
 void ashlar_chunk_age(struct ashlar_chunk *chunk)
@@ -165,13 +174,6 @@ static void visit_runs(struct ashlar_chunk *chunk, const struct ashlar_slicemap 
     for (struct ashlar_run run = ashlar_slicemap_next_run(set, 0); run.len != 0;
          run = ashlar_slicemap_next_run(set, run.first + run.len))
         visit(chunk, run);
-}
-
-static void take_out(struct ashlar_chunk *chunk, struct ashlar_run run)
-{
-    chunk->nfree -= ashlar_slicemap_remove(&chunk->free, run);
-    count_dirty(chunk, 0, ashlar_slicemap_remove(&chunk->dirty, run));
-    (void)ashlar_slicemap_remove(&chunk->aged, run);
 }
 
 bool ashlar_chunk_detach(struct ashlar_chunk *chunk, enum ashlar_idle_choice choice,

@@ -39,7 +39,7 @@ unsigned ashlar_slicemap_find(const struct ashlar_slicemap *map, unsigned len,
 unsigned ashlar_slicemap_add(struct ashlar_slicemap *map, struct ashlar_run run);
 unsigned ashlar_slicemap_remove(struct ashlar_slicemap *map, struct ashlar_run run);
 
-/* The longest run of ones that starts at or behind `from`: the first of them. len 0: none. */
+/* The first run of ones at or behind `from`, to its end. len 0: none. */
 struct ashlar_run ashlar_slicemap_next_run(const struct ashlar_slicemap *map, unsigned from);
 
 /* The run of ones that `run`, all ones, is part of; it begins no more than ASHLAR_RUN_MAX slices in

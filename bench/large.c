@@ -2,8 +2,9 @@
  * large.c - benchmarks of large blocks
  *
  * Purpose     Every pattern under "large" of doc/design.md section 6: churn of one size, a mix on
- *             one and several threads, producer and consumer, growth by realloc, calloc after
- *             free, aligned blocks, very many blocks, what is still resident after a free.
+ *             one and several threads, steady loads, array temporaries, vectors, producer and
+ *             consumer, growth by realloc, calloc after free, aligned blocks, very many blocks, what
+ *             is still resident after a free.
  */
 #include <semaphore.h>
 #include <unistd.h>
@@ -90,6 +91,92 @@ static void mix(struct bench_run *run)
             in_threads(param->threads, mix_body, threads, sizeof threads[0]);
     }
     bench_operations(run, param->operations);
+}
+
+/* ---- a steady load: sizes of one range, a full set of live blocks from the start ------------- */
+
+enum { STEADY_LIVE = 200 };
+
+struct steady {
+    unsigned live;
+    size_t low, high;
+};
+
+static void steady(struct bench_run *run)
+{
+    const struct steady *param = bench_param(run);
+    struct block blocks[STEADY_LIVE] = {{NULL, 0, 0}};
+    uint64_t random = seeded(21);
+    unsigned filled = 0;
+    while (bench_next(run)) {
+        struct block *block = &blocks[filled < param->live ? filled++ : next_random(&random) % param->live];
+        if (block->bytes != NULL && !check_pages(block))
+            lost();
+        free(block->bytes);
+        block->size = random_between(&random, param->low, param->high);
+        block->stamp = next_random(&random);
+        block->bytes = malloc(block->size);
+        if (block->bytes == NULL) {
+            bench_fail(run, "out of memory");
+            return;
+        }
+        write_pages(block, 0);
+    }
+    for (unsigned i = 0; i < param->live; i++)
+        free(blocks[i].bytes);
+}
+
+/* Arrays of three shapes and the results of sums of them, as array programs make and drop them. */
+static void temporaries(struct bench_run *run)
+{
+    static const size_t shapes[] = {800000, 1600000, 6400000};
+    uint64_t random = seeded(22);
+    while (bench_next(run)) {
+        size_t size = shapes[next_random(&random) % 3];
+        struct block a = {malloc(size), size, 1}, b = {malloc(size), size, 2}, sum = {malloc(size), size, 3};
+        if (a.bytes == NULL || b.bytes == NULL || sum.bytes == NULL)
+            abort();
+        write_pages(&a, 0);
+        write_pages(&b, 0);
+        write_pages(&sum, 0);
+        free(a.bytes);
+        struct block both = {malloc(2 * size), 2 * size, 4};
+        if (both.bytes == NULL)
+            abort();
+        write_pages(&both, 0);
+        if (!check_pages(&b) || !check_pages(&sum) || !check_pages(&both))
+            lost();
+        free(b.bytes);
+        free(sum.bytes);
+        free(both.bytes);
+    }
+}
+
+/* Vectors that grow by half, side by side, each dropped when it is full. */
+static void vectors(struct bench_run *run)
+{
+    enum { VECTORS = 8, FULL = 16 << 20 };
+    struct block vectors[VECTORS] = {{NULL, 0, 0}};
+    uint64_t random = seeded(23);
+    while (bench_next(run)) {
+        struct block *vector = &vectors[next_random(&random) % VECTORS];
+        size_t size = vector->bytes != NULL ? vector->size + vector->size / 2 : 20000;
+        if (size > FULL) {
+            if (!check_pages(vector))
+                lost();
+            free(vector->bytes);
+            *vector = (struct block){NULL, 0, vector->stamp + 1};
+            continue;
+        }
+        size_t written = (vector->size + STRIDE_BYTES - 1) / STRIDE_BYTES * STRIDE_BYTES;
+        vector->bytes = realloc(vector->bytes, size);
+        if (vector->bytes == NULL)
+            abort();
+        vector->size = size;
+        write_pages(vector, written);
+    }
+    for (unsigned i = 0; i < VECTORS; i++)
+        free(vectors[i].bytes);
 }
 
 /* ---- producer and consumer ------------------------------------------------------------------ */
@@ -316,6 +403,11 @@ __attribute__((constructor)) static void list(void)
     bench_register("mix/3000", mix, &mix_3000, 1);
     bench_register("mix/2-threads", mix, &mix_2, 1);
     bench_register("mix/8-threads", mix, &mix_8, 1);
+    static const struct steady steady_30 = {30, 128 << 10, 4 << 20}, steady_200 = {200, 100000, 2000000};
+    bench_register("steady/30", steady, &steady_30, 10000);
+    bench_register("steady/200", steady, &steady_200, 10000);
+    bench_register("temporaries", temporaries, NULL, 1000);
+    bench_register("vectors", vectors, NULL, 3000);
     bench_register("handover", handover, NULL, 1);
 
     static const struct growth by_half = {4096, (size_t)1 << 30, 0}, by_64k = {65536, 32 << 20, 65536};

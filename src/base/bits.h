@@ -51,14 +51,43 @@ static inline bool ashlar_bitmap_set(_Atomic uint64_t *map, size_t bit)
     return (atomic_fetch_or_explicit(&map[bit / 64], mask, memory_order_relaxed) & mask) == 0;
 }
 
-static inline void ashlar_bitmap_clear(_Atomic uint64_t *map, size_t bit)
+/* True when the bit was set. */
+static inline bool ashlar_bitmap_clear(_Atomic uint64_t *map, size_t bit)
 {
-    atomic_fetch_and_explicit(&map[bit / 64], ~((uint64_t)1 << (bit % 64)), memory_order_relaxed);
+    uint64_t mask = (uint64_t)1 << (bit % 64);
+    return (atomic_fetch_and_explicit(&map[bit / 64], ~mask, memory_order_relaxed) & mask) != 0;
 }
 
 static inline bool ashlar_bitmap_get(const _Atomic uint64_t *map, size_t bit)
 {
     return (atomic_load_explicit(&map[bit / 64], memory_order_relaxed) >> (bit % 64)) & 1;
+}
+
+/* Sets, or clears, the bits [first, end); how many were otherwise before. */
+static inline size_t ashlar_bitmap_set_run(_Atomic uint64_t *map, size_t first, size_t end)
+{
+    size_t changed = 0;
+    while (first < end) {
+        size_t stop = ashlar_min_size(end, (first / 64 + 1) * 64);
+        uint64_t mask = ashlar_bit_run((unsigned)(first % 64), (unsigned)(stop - first));
+        uint64_t before = atomic_fetch_or_explicit(&map[first / 64], mask, memory_order_relaxed);
+        changed += ashlar_bit_count(mask & ~before);
+        first = stop;
+    }
+    return changed;
+}
+
+static inline size_t ashlar_bitmap_clear_run(_Atomic uint64_t *map, size_t first, size_t end)
+{
+    size_t changed = 0;
+    while (first < end) {
+        size_t stop = ashlar_min_size(end, (first / 64 + 1) * 64);
+        uint64_t mask = ashlar_bit_run((unsigned)(first % 64), (unsigned)(stop - first));
+        uint64_t before = atomic_fetch_and_explicit(&map[first / 64], ~mask, memory_order_relaxed);
+        changed += ashlar_bit_count(mask & before);
+        first = stop;
+    }
+    return changed;
 }
 
 /* First set bit in [from, end), or `end` when there is none. */

@@ -19,6 +19,7 @@
 #include "harden/junk.h"
 #include "harden/misuse.h"
 #include "large/large.h"
+#include "large/resize.h"
 #include "os/os.h"
 #include "small/arena.h"
 
@@ -302,10 +303,10 @@ static void *realloc_by_copy(struct ashlar_span *span, void *ptr, size_t old_usa
 static void *realloc_large(struct ashlar_span *span, void *ptr, size_t usable, size_t size)
 {
     uint64_t refusals = ashlar_lock_refusals();
-    void *moved = ashlar_large_realloc(span, ptr, size);
+    void *moved = ashlar_resize(span, ptr, size);
     ashlar_purger_give_small_if_wanted();
     if (moved == NULL && ashlar_lock_refusals() == refusals && ashlar_route_trim())
-        moved = ashlar_large_realloc(span, ptr, size);
+        moved = ashlar_resize(span, ptr, size);
     if (moved == NULL && ashlar_lock_refusals() != refusals)
         return realloc_by_copy(span, ptr, usable, size);
     if (moved != NULL && size > usable && ashlar_opt.zero == ASHLAR_ZERO_ON)

@@ -13,8 +13,9 @@
 #include "large/front.h"
 #include "os/os.h"
 
-/* Kept bytes above the peak, for each block that came to life in the two windows: what lies ready
-   spares it system calls and faults, so a program of few large blocks has little use for it. */
+/* Kept bytes above the peak, for each block that came to life in the two windows, also out of a
+   thread's front: what lies ready spares it system calls and faults, so a program of few large
+   blocks has little use for it. */
 #define SLACK_PER_BLOCK_BYTES (32 * ASHLAR_KIB)
 #define MIN_SLACK_BYTES (1 * ASHLAR_MIB)
 #define MAX_SLACK_BYTES (16 * ASHLAR_MIB)
@@ -26,17 +27,19 @@
 #define DEFAULT_WINDOW_MS 1000
 
 static size_t live_bytes;
+static size_t counted_blocks; /* ever */
 
 static _Atomic bool wants_small;
 static _Atomic bool has_learned;
 static _Atomic size_t most_bytes = SIZE_MAX; /* live and kept, as far as kept goes */
 
-/* Highest really_live_bytes, and number of new blocks, of the running window and the one before. */
+/* Highest really_live_bytes of the running window and the one before, and new_blocks when they
+   started. */
 static struct {
     size_t now_bytes;
     size_t before_bytes;
-    size_t now_blocks;
-    size_t before_blocks;
+    size_t now_first_block;
+    size_t before_first_block;
     uint64_t start_ms;
 } peak;
 
@@ -64,6 +67,12 @@ static size_t all_bytes(size_t dirty_bytes)
     return live_bytes + dirty_bytes + small_live_bytes() + small_kept_bytes();
 }
 
+/* Blocks that came to life so far. */
+static size_t new_blocks(void)
+{
+    return counted_blocks + ashlar_front_hits();
+}
+
 void ashlar_account_note_locked(uint64_t now_ms)
 {
     uint64_t window_ms = ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms
@@ -77,9 +86,9 @@ void ashlar_account_note_locked(uint64_t now_ms)
     if (age_ms >= window_ms && ashlar_opt.decay_ms >= 0) {
         bool has_paused = age_ms >= 2 * window_ms;
         peak.before_bytes = has_paused ? live : peak.now_bytes;
-        peak.before_blocks = has_paused ? 0 : peak.now_blocks;
+        peak.before_first_block = has_paused ? new_blocks() : peak.now_first_block;
         peak.now_bytes = live;
-        peak.now_blocks = 0;
+        peak.now_first_block = new_blocks();
         peak.start_ms = now_ms;
     }
     peak.now_bytes = ashlar_max_size(peak.now_bytes, live);
@@ -104,7 +113,7 @@ void ashlar_account_count_locked(struct ashlar_extent *extent, uint64_t now_ms)
     extent->is_counted = true;
     ashlar_count(large_counted_blocks);
     ashlar_account_grow_locked(extent->len_bytes, now_ms);
-    peak.now_blocks++;
+    counted_blocks++;
 }
 
 void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms)
@@ -118,8 +127,12 @@ void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms
 
 static size_t slack_bytes(void)
 {
-    size_t earned = (peak.now_blocks + peak.before_blocks) * SLACK_PER_BLOCK_BYTES;
-    return ashlar_min_size(ashlar_max_size(earned, MIN_SLACK_BYTES), MAX_SLACK_BYTES);
+    /* Threads that share a line of fronts may lose a hit, so the number may have gone back. */
+    size_t first = peak.before_first_block;
+    size_t blocks = ashlar_max_size(new_blocks(), first) - first;
+    size_t earned = ashlar_min_size(blocks, MAX_SLACK_BYTES / SLACK_PER_BLOCK_BYTES) *
+                    SLACK_PER_BLOCK_BYTES;
+    return ashlar_max_size(earned, MIN_SLACK_BYTES);
 }
 
 static size_t memory_limit(void)
@@ -149,6 +162,16 @@ bool ashlar_account_is_too_much_locked(size_t dirty_bytes)
     if (!is_lawful && kept == 0 && small_kept_bytes() != 0)
         atomic_store_explicit(&wants_small, true, memory_order_relaxed);
     return kept > (size_t)ashlar_opt.cache_max || (kept != 0 && !is_lawful);
+}
+
+size_t ashlar_account_excess_locked(size_t dirty_bytes)
+{
+    size_t all = all_bytes(dirty_bytes);
+    size_t kept = dirty_bytes + ashlar_front_bytes();
+    size_t limit = memory_limit();
+    size_t over_law = all > limit ? all - limit : 0;
+    size_t over_max = kept > (size_t)ashlar_opt.cache_max ? kept - (size_t)ashlar_opt.cache_max : 0;
+    return ashlar_max_size(over_law, over_max);
 }
 
 bool ashlar_account_wants_small(void)

@@ -36,6 +36,9 @@ void ashlar_account_note_locked(uint64_t now_ms);
 /* True when the law asks for some of `dirty_bytes` kept, or of the threads' fronts, to go. */
 bool ashlar_account_is_too_much_locked(size_t dirty_bytes);
 
+/* So many bytes of them. */
+size_t ashlar_account_excess_locked(size_t dirty_bytes);
+
 /* True, once, when the law asks for kept memory to go and none of it is large. */
 bool ashlar_account_wants_small(void);
 

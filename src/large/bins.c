@@ -14,6 +14,9 @@
    bin spans an eighth, so a near fit is likely among a few. */
 #define OWN_BIN_TRIES 8
 
+/* Extents looked at for a long one, the longest bins first. */
+#define LONGEST_TRIES 16
+
 #define LINEAR_PAGES 16u
 
 unsigned ashlar_bins_of(size_t npages)
@@ -78,25 +81,28 @@ struct ashlar_extent *ashlar_bins_find(struct ashlar_bins *bins, size_t len_byte
     for (size_t bin = ashlar_bitmap_next(bins->filled, own, ASHLAR_BINS_COUNT);
          bin < ASHLAR_BINS_COUNT;
          bin = ashlar_bitmap_next(bins->filled, bin + 1, ASHLAR_BINS_COUNT)) {
-        struct ashlar_extent *found =
-            search_bin(&bins->bin[bin], len_bytes, align, OWN_BIN_TRIES);
+        struct ashlar_extent *found = search_bin(&bins->bin[bin], len_bytes, align, OWN_BIN_TRIES);
         if (found != NULL)
             return found;
     }
     return NULL;
 }
 
-struct ashlar_extent *ashlar_bins_longest(struct ashlar_bins *bins, size_t unit)
+struct ashlar_extent *ashlar_bins_longest(struct ashlar_bins *bins, size_t least_bytes,
+                                          ashlar_bins_fits *fits, size_t len_bytes, size_t align)
 {
-    unsigned least = ashlar_bins_of(unit / ashlar_os_facts.page_bytes);
-    int bins_tried = 0;
-    for (size_t bin = ASHLAR_BINS_COUNT; bin-- > least && bins_tried < OWN_BIN_TRIES;) {
+    unsigned least = ashlar_bins_of(least_bytes / ashlar_os_facts.page_bytes);
+    int tries = LONGEST_TRIES;
+    for (size_t bin = ASHLAR_BINS_COUNT; bin-- > least && tries > 0;) {
         if (!ashlar_bitmap_get(bins->filled, bin))
             continue;
-        struct ashlar_extent *found = search_bin(&bins->bin[bin], unit, unit, OWN_BIN_TRIES);
-        if (found != NULL)
-            return found;
-        bins_tried++;
+        struct ashlar_list *all = &bins->bin[bin];
+        for (struct ashlar_list *link = ashlar_list_first(all); link != NULL && tries-- > 0;
+             link = ashlar_list_next(all, link)) {
+            struct ashlar_extent *extent = ASHLAR_CONTAINER_OF(link, struct ashlar_extent, bin);
+            if (fits(extent, len_bytes, align))
+                return extent;
+        }
     }
     return NULL;
 }

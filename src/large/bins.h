@@ -33,8 +33,13 @@ void ashlar_bins_remove(struct ashlar_bins *bins, struct ashlar_extent *extent);
    those looked at. */
 struct ashlar_extent *ashlar_bins_find(struct ashlar_bins *bins, size_t len_bytes, size_t align);
 
-/* A long extent in which whole multiples of `unit` lie, `unit` at least; NULL: none found. */
-struct ashlar_extent *ashlar_bins_longest(struct ashlar_bins *bins, size_t unit);
+/* Whether an extent will do for `len_bytes` at a multiple of `align`. */
+typedef bool ashlar_bins_fits(const struct ashlar_extent *extent, size_t len_bytes, size_t align);
+
+/* A long extent that fits, of the bin of `least_bytes` or a higher one; NULL: none among those
+   looked at. */
+struct ashlar_extent *ashlar_bins_longest(struct ashlar_bins *bins, size_t least_bytes,
+                                          ashlar_bins_fits *fits, size_t len_bytes, size_t align);
 
 /* Where a payload of `len_bytes` begins in `extent`: leaves the front empty or at least a page and
    a guard. NULL: it does not fit. */

@@ -74,10 +74,25 @@ static struct ashlar_extent *cut_extent(const struct ashlar_extent *origin, char
     piece->len_bytes = (size_t)(end - base) - ashlar_os_facts.page_bytes;
     piece->region = origin->region;
     piece->state = origin->state;
-    piece->is_patched = origin->is_patched;
     piece->freed_ms = origin->freed_ms;
     piece->is_linked = true;
     return piece;
+}
+
+/* The holes of a payload that lie outside so many of its bytes whatever they are. */
+static size_t holes_without(size_t hole_bytes, size_t gone_bytes)
+{
+    return hole_bytes - ashlar_min_size(hole_bytes, gone_bytes);
+}
+
+/* Of the holes that both had together each is left those that have no place in the other or on the
+   page between, so that what is kept is not taken for less than it is. */
+static void share_holes(struct ashlar_extent *extent, struct ashlar_extent *piece)
+{
+    size_t page = ashlar_os_facts.page_bytes;
+    size_t holes = extent->hole_bytes;
+    extent->hole_bytes = holes_without(holes, piece->len_bytes + page);
+    piece->hole_bytes = holes_without(holes, extent->len_bytes + page);
 }
 
 struct ashlar_extent *ashlar_extent_cut_front(struct ashlar_extent *extent, char *place)
@@ -87,6 +102,7 @@ struct ashlar_extent *ashlar_extent_cut_front(struct ashlar_extent *extent, char
         return NULL;
     extent->len_bytes -= (size_t)(place - extent->base);
     extent->base = place;
+    share_holes(extent, front);
     ashlar_list_insert_after(extent->neighbours.prev, &front->neighbours);
     return front;
 }
@@ -96,12 +112,15 @@ struct ashlar_extent *ashlar_extent_cut_rear(struct ashlar_extent *extent, size_
     size_t page = ashlar_os_facts.page_bytes;
     char *end = ashlar_extent_end(extent);
     size_t rest = extent->len_bytes + extent->room_bytes - len_bytes;
-    struct ashlar_extent *rear =
-        rest > page ? cut_extent(extent, extent->base + len_bytes + page, end) : NULL;
+    struct ashlar_extent *rear = rest > page
+                                     ? cut_extent(extent, extent->base + len_bytes + page, end)
+                                     : NULL;
     extent->len_bytes = len_bytes;
     extent->room_bytes = rear != NULL ? 0 : rest;
-    if (rear != NULL)
-        ashlar_list_insert_after(&extent->neighbours, &rear->neighbours);
+    if (rear == NULL)
+        return NULL;
+    share_holes(extent, rear);
+    ashlar_list_insert_after(&extent->neighbours, &rear->neighbours);
     return rear;
 }
 
@@ -112,8 +131,7 @@ struct ashlar_extent *ashlar_extent_join(struct ashlar_extent *low, struct ashla
     char *end = ashlar_extent_end(high);
     stays->base = low->base;
     stays->len_bytes = (size_t)(end - low->base) - ashlar_os_facts.page_bytes;
-    stays->is_patched |= goes->is_patched;
-    stays->mappings_spent += goes->mappings_spent;
+    stays->hole_bytes += goes->hole_bytes;
     ashlar_list_remove(&goes->neighbours);
     ashlar_extent_forget_age(goes);
     ashlar_extent_delete(goes);

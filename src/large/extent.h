@@ -15,7 +15,8 @@
  *             where a guard stands or could not be set, so the guard behind one block is the guard
  *             in front of the next. No guard stands inside the payload of a live extent.
  *             A freed extent has no room. A CLEAN one reads as zero up to its end, under its guard,
- *             too. Neighbours both DIRTY or both CLEAN do not exist.
+ *             too. Neighbours both DIRTY or both CLEAN do not exist. Where the holes of a DIRTY
+ *             one are is not known.
  * Locking     LARGE, but base, region and len_bytes of a LIVE extent: its owner may read them.
  * Layer       large/.
  */
@@ -29,7 +30,7 @@
 
 enum ashlar_extent_state {
     ASHLAR_EXTENT_LIVE,  /* a block of the program's */
-    ASHLAR_EXTENT_DIRTY, /* freed; may hold pages with old contents */
+    ASHLAR_EXTENT_DIRTY, /* freed; may hold pages with old contents, and have holes between */
     ASHLAR_EXTENT_CLEAN, /* freed; reads as zero, holds no pages */
     ASHLAR_EXTENT_BUSY,  /* freed; somebody purges it */
 };
@@ -39,19 +40,18 @@ struct ashlar_extent {
     char *base;
     size_t len_bytes;
     size_t room_bytes;
+    size_t hole_bytes; /* DIRTY, BUSY: so much of the payload surely has no pages */
     struct ashlar_region *region;
-    struct ashlar_list neighbours;    /* region->extents */
-    struct ashlar_list bin;           /* DIRTY, CLEAN: the bin of its length */
-    struct ashlar_list age;           /* DIRTY: oldest first */
-    uint64_t freed_ms;                /* DIRTY: when it was freed */
-    struct ashlar_extent *late_next;  /* on the stack of insertions that met a shut lock */
+    struct ashlar_list neighbours;   /* region->extents */
+    struct ashlar_list bin;          /* DIRTY, CLEAN: the bin of its length */
+    struct ashlar_list age;          /* DIRTY: oldest first */
+    uint64_t freed_ms;               /* DIRTY: when it was freed */
+    struct ashlar_extent *late_next; /* on the stack of insertions that met a shut lock */
     enum ashlar_extent_state state;
     enum ashlar_extent_state late_state; /* what it becomes when it leaves that stack */
-    uint32_t mappings_spent;          /* of guard's budget, for moves; returned with them */
-    bool is_patched;                  /* lies in kernel mappings of its own, after a move */
-    bool is_linked;                   /* on region->extents */
-    bool is_born_empty;               /* LIVE: had no pages at first, and huge ones never */
-    bool is_counted;                  /* its payload is in mapcache's account of live bytes */
+    bool is_linked;                      /* on region->extents */
+    bool is_born_empty;                  /* LIVE: had no pages at first, and huge ones never */
+    bool is_counted;                     /* its payload is in mapcache's account of live bytes */
 };
 
 static inline struct ashlar_extent *ashlar_extent_of(struct ashlar_span *span)
@@ -82,7 +82,8 @@ struct ashlar_extent *ashlar_extent_before(const struct ashlar_extent *extent);
 struct ashlar_extent *ashlar_extent_behind(const struct ashlar_extent *extent);
 
 /* Cuts what lies in front of `place` (a page and a guard at least) off; the piece, of the same
-   state and age, linked but in no bin. NULL: no descriptor, nothing done. */
+   state and age, linked but in no bin. Either has the holes that can lie nowhere else. NULL: no
+   descriptor, nothing done. */
 struct ashlar_extent *ashlar_extent_cut_front(struct ashlar_extent *extent, char *place);
 
 /*
@@ -90,6 +91,12 @@ struct ashlar_extent *ashlar_extent_cut_front(struct ashlar_extent *extent, char
  * page (or when there is no descriptor): NULL then.
  */
 struct ashlar_extent *ashlar_extent_cut_rear(struct ashlar_extent *extent, size_t len_bytes);
+
+/* Payload that may hold pages. */
+static inline size_t ashlar_extent_full_bytes(const struct ashlar_extent *extent)
+{
+    return extent->len_bytes - extent->hole_bytes;
+}
 
 /* Joins two adjacent freed extents, in no bin; the longer one stays, and its age. */
 struct ashlar_extent *ashlar_extent_join(struct ashlar_extent *low, struct ashlar_extent *high);

@@ -35,6 +35,7 @@ struct line {
     _Alignas(ASHLAR_CACHE_LINE_BYTES) struct slot slots[SLOTS];
     _Atomic unsigned turn;  /* slot to evict next */
     _Atomic unsigned looks; /* calls of is_look_due */
+    _Atomic size_t hits;    /* extents taken; a lost one does no harm */
 };
 
 static struct line lines[LINES];
@@ -75,8 +76,11 @@ struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t align,
         struct ashlar_extent *extent = claim(slot);
         if (extent == NULL)
             continue;
-        if (extent->len_bytes == len_bytes && ashlar_is_aligned(extent->base, align))
+        if (extent->len_bytes == len_bytes && ashlar_is_aligned(extent->base, align)) {
+            size_t hits = atomic_load_explicit(&line->hits, memory_order_relaxed);
+            atomic_store_explicit(&line->hits, hits + 1, memory_order_relaxed);
             return extent;
+        }
         /* Another one by now, or badly placed: put it back where it was, if that is still free. */
         uint64_t freed_ms = atomic_load_explicit(&slot->freed_ms, memory_order_relaxed);
         struct ashlar_extent *other = fill(slot, extent, freed_ms);
@@ -137,6 +141,7 @@ struct ashlar_extent *ashlar_front_flush(uint64_t until_ms, uint64_t *freed_ms)
 }
 
 struct sums {
+    size_t hits;
     size_t bytes;
     size_t blocks;
     uint64_t oldest_ms;
@@ -148,6 +153,7 @@ static struct sums sum_slots(void)
     uint64_t left = atomic_load_explicit(&used_lines, memory_order_relaxed);
     for (; left != 0; left &= left - 1) {
         struct line *line = &lines[ashlar_bit_lowest(left)];
+        sums.hits += atomic_load_explicit(&line->hits, memory_order_relaxed);
         for (unsigned i = 0; i < SLOTS; i++) {
             struct slot *slot = &line->slots[i];
             if (atomic_load_explicit(&slot->extent, memory_order_acquire) == NULL)
@@ -164,6 +170,11 @@ static struct sums sum_slots(void)
 size_t ashlar_front_bytes(void)
 {
     return sum_slots().bytes;
+}
+
+size_t ashlar_front_hits(void)
+{
+    return sum_slots().hits;
 }
 
 size_t ashlar_front_blocks(void)

@@ -37,6 +37,9 @@ struct ashlar_extent *ashlar_front_flush(uint64_t until_ms, uint64_t *freed_ms);
 /* When the oldest extent of all was freed; UINT64_MAX: there is none. */
 uint64_t ashlar_front_oldest_ms(void);
 
+/* Extents taken so far. */
+size_t ashlar_front_hits(void);
+
 /* Bytes, and number, of all extents in slots. */
 size_t ashlar_front_bytes(void);
 size_t ashlar_front_blocks(void);

@@ -34,12 +34,6 @@ enum ashlar_large_result {
 /* `span` is what the page map says about `ptr`. */
 enum ashlar_large_result ashlar_large_free(struct ashlar_span *span, void *ptr);
 
-/*
- * The same contents in a block of at least `size` bytes, without copying where the kernel can
- * move pages; alignment to pages only. NULL: as for alloc; the old block is as it was.
- */
-void *ashlar_large_realloc(struct ashlar_span *span, void *ptr, size_t size);
-
 /* Live blocks, and their payload; freed ones that hold pages. A moment's truth. */
 struct ashlar_large_usage {
     size_t live_blocks;

@@ -2,10 +2,9 @@
  * mapcache.c - freed extents kept for reuse
  *
  * Purpose     See mapcache.h.
- * Invariants  dirty_bytes is the payload of DIRTY extents, all of them on `ages`, oldest first.
- *             Every DIRTY extent is in dirty_bins, every CLEAN one in clean_bins. An extent that is
- *             all of its region and CLEAN is on no list but `retired`, and its region is off the
- *             list of regions.
+ * Invariants  Every DIRTY and every CLEAN extent is in kept.h's sets, but that one which is all of
+ *             its region and CLEAN: it is on no list but `retired`, and its region is off the list
+ *             of regions.
  * Locking     LARGE. The stack `late` is lock-free (pushes only; the holder of LARGE takes all).
  * Layer       large/.
  */
@@ -15,16 +14,30 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "large/account.h"
-#include "large/bins.h"
 #include "large/front.h"
+#include "large/kept.h"
+
+/*
+ * What was purged, or lost its pages to a move, between freed blocks is joined with them up to this
+ * length and this part of the whole: else it would keep them apart for good, and what fits into no
+ * part would be moved or purged and faulted again (doc/decisions/0016). Longer holes are filled
+ * with less work when they are known for what they are.
+ */
+#define HOLE_MAX_BYTES (1 * ASHLAR_MIB)
+#define HOLE_PART 4
+
+/* Kept pages that are less than this part of a request are not worth being lengthened for it. */
+#define LONGER_PART 4
+
+/* From a victim of the law as long as this goes what is too much, and this part of it beside, so
+   that the next one is not due at once; in whole units. All of it would be faulted again. */
+#define SPARE_MIN_BYTES (1 * ASHLAR_MIB)
+#define SPARE_PART 16
+#define SPARE_UNIT_BYTES (256 * ASHLAR_KIB)
 
 struct ashlar_lock ashlar_large_lock = ASHLAR_LOCK_INIT(LARGE);
 
-static struct ashlar_bins dirty_bins;
-static struct ashlar_bins clean_bins[ASHLAR_PAGES_COUNT]; /* by the region's pages */
-static struct ashlar_list ages;
 static struct ashlar_list retired;
-static size_t dirty_bytes;
 static _Atomic(struct ashlar_extent *) late;
 
 static void drain_late(void);
@@ -43,38 +56,6 @@ void ashlar_mapcache_unlock(void)
     ashlar_lock_release(&ashlar_large_lock);
 }
 
-static struct ashlar_bins *bins_of(const struct ashlar_extent *extent)
-{
-    return extent->state == ASHLAR_EXTENT_DIRTY ? &dirty_bins : &clean_bins[extent->region->pages];
-}
-
-/* Into and out of the bins; dirty_bytes follows. The place in `ages` is the caller's. */
-static void bin_extent(struct ashlar_extent *extent)
-{
-    ashlar_bins_insert(bins_of(extent), extent);
-    if (extent->state == ASHLAR_EXTENT_DIRTY) {
-        dirty_bytes += extent->len_bytes;
-        ashlar_count_add(cache_kept_bytes, extent->len_bytes);
-    }
-}
-
-static void unbin_extent(struct ashlar_extent *extent)
-{
-    ashlar_bins_remove(bins_of(extent), extent);
-    if (extent->state == ASHLAR_EXTENT_DIRTY) {
-        dirty_bytes -= extent->len_bytes;
-        ashlar_count_sub(cache_kept_bytes, extent->len_bytes);
-    }
-}
-
-/* Puts a piece of a freed extent where the extent stood in the order of ages. */
-static void keep_piece(struct ashlar_extent *piece, struct ashlar_extent *origin)
-{
-    if (piece->state == ASHLAR_EXTENT_DIRTY)
-        ashlar_list_insert_after(&origin->age, &piece->age);
-    bin_extent(piece);
-}
-
 /* Cuts what lies in front of `place` off an extent that is in no bin. */
 static bool cut_front(struct ashlar_extent *extent, char *place)
 {
@@ -83,7 +64,7 @@ static bool cut_front(struct ashlar_extent *extent, char *place)
     struct ashlar_extent *front = ashlar_extent_cut_front(extent, place);
     if (front == NULL)
         return false;
-    keep_piece(front, extent);
+    ashlar_kept_insert_piece(front, extent);
     return true;
 }
 
@@ -94,7 +75,7 @@ static bool cut_to_size(struct ashlar_extent *extent, size_t len_bytes, size_t a
         return false;
     struct ashlar_extent *rear = ashlar_extent_cut_rear(extent, len_bytes);
     if (rear != NULL)
-        keep_piece(rear, extent);
+        ashlar_kept_insert_piece(rear, extent);
     return true;
 }
 
@@ -104,15 +85,15 @@ static struct ashlar_extent *find_dirty(size_t len_bytes, size_t align)
 {
     uint64_t freed_ms;
     bool has_more = false;
-    struct ashlar_extent *found = ashlar_bins_find(&dirty_bins, len_bytes, align);
-    if (found != NULL)
+    struct ashlar_extent *found = ashlar_kept_find_dirty(len_bytes, align);
+    if (found != NULL || ashlar_mapcache_has_room_locked(len_bytes))
         return found;
     struct ashlar_extent *extent;
     while ((extent = ashlar_front_flush(UINT64_MAX, &freed_ms)) != NULL) {
         ashlar_mapcache_put_locked(extent, ASHLAR_EXTENT_DIRTY, freed_ms);
         has_more = true;
     }
-    return has_more ? ashlar_bins_find(&dirty_bins, len_bytes, align) : NULL;
+    return has_more ? ashlar_kept_find_dirty(len_bytes, align) : NULL;
 }
 
 struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align,
@@ -123,36 +104,54 @@ struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align
         extent = find_dirty(len_bytes, align);
     if (extent == NULL && want != ASHLAR_WANT_DIRTY) {
         bool is_huge = want == ASHLAR_WANT_CLEAN_HUGE;
-        extent = ashlar_bins_find(&clean_bins[is_huge ? ASHLAR_PAGES_HUGE : ASHLAR_PAGES_BASE],
-                                  len_bytes, align);
+        extent = ashlar_kept_find_clean(is_huge ? ASHLAR_PAGES_HUGE : ASHLAR_PAGES_BASE, len_bytes,
+                                        align);
     }
     if (extent == NULL)
         return NULL;
-    unbin_extent(extent);
+    ashlar_kept_remove(extent);
     if (!cut_to_size(extent, len_bytes, align)) {
-        bin_extent(extent);
+        ashlar_kept_insert(extent);
         return NULL;
     }
     *was_dirty = extent->state == ASHLAR_EXTENT_DIRTY;
     ashlar_extent_forget_age(extent);
+    extent->hole_bytes = 0;
     extent->state = ASHLAR_EXTENT_LIVE;
     return extent;
 }
 
-/* Joins a freed extent, in no bin yet, with its neighbours of the same state. */
+/* True for a CLEAN extent that is small beside the DIRTY one it lies next to. */
+static bool is_hole_in(const struct ashlar_extent *extent, const struct ashlar_extent *other)
+{
+    size_t whole = extent->len_bytes + other->len_bytes;
+    return extent->state == ASHLAR_EXTENT_DIRTY && other->state == ASHLAR_EXTENT_CLEAN &&
+           other->len_bytes <= HOLE_MAX_BYTES &&
+           extent->hole_bytes + other->len_bytes <= whole / HOLE_PART;
+}
+
+static bool is_joinable(const struct ashlar_extent *extent, const struct ashlar_extent *other)
+{
+    return other != NULL && (other->state == extent->state || is_hole_in(extent, other));
+}
+
+/* Joins a freed extent, in no bin yet, with what lies on both sides of it. */
 static struct ashlar_extent *join_neighbours(struct ashlar_extent *extent)
 {
-    struct ashlar_extent *before = ashlar_extent_before(extent);
-    if (before != NULL && before->state == extent->state) {
-        unbin_extent(before);
-        extent = ashlar_extent_join(before, extent);
+    for (;;) {
+        struct ashlar_extent *before = ashlar_extent_before(extent);
+        struct ashlar_extent *behind = ashlar_extent_behind(extent);
+        struct ashlar_extent *other = is_joinable(extent, before) ? before : behind;
+        if (!is_joinable(extent, other))
+            return extent;
+        ashlar_kept_remove(other);
+        if (other->state != extent->state) {
+            other->state = extent->state;
+            other->hole_bytes = other->len_bytes;
+        }
+        extent = other == before ? ashlar_extent_join(before, extent)
+                                 : ashlar_extent_join(extent, behind);
     }
-    struct ashlar_extent *behind = ashlar_extent_behind(extent);
-    if (behind != NULL && behind->state == extent->state) {
-        unbin_extent(behind);
-        extent = ashlar_extent_join(extent, behind);
-    }
-    return extent;
 }
 
 /* Joins what was cut off a fresh extent with what lay there before. */
@@ -160,8 +159,69 @@ static void join_piece(struct ashlar_extent *piece)
 {
     if (piece == NULL || piece->state != ASHLAR_EXTENT_CLEAN)
         return;
-    unbin_extent(piece);
-    bin_extent(join_neighbours(piece));
+    ashlar_kept_remove(piece);
+    ashlar_kept_insert(join_neighbours(piece));
+}
+
+static bool is_clean(const struct ashlar_extent *extent)
+{
+    return extent != NULL && extent->state == ASHLAR_EXTENT_CLEAN;
+}
+
+/* Where a payload begins that ends, or begins, with the DIRTY extent and has clean space for the
+   rest; NULL: there is none. Huge pages would come into a block that did not ask for them. */
+static char *place_longer(const struct ashlar_extent *extent, size_t len_bytes, size_t align)
+{
+    size_t page = ashlar_os_facts.page_bytes;
+    size_t have = extent->len_bytes + page;
+    const struct ashlar_extent *before = ashlar_extent_before(extent);
+    const struct ashlar_extent *behind = ashlar_extent_behind(extent);
+    if (extent->region->pages != ASHLAR_PAGES_BASE)
+        return NULL;
+    if (is_clean(behind) && len_bytes <= have + behind->len_bytes &&
+        ashlar_is_aligned(extent->base, align))
+        return extent->base;
+    if (!is_clean(before) || len_bytes > have + before->len_bytes)
+        return NULL;
+    char *place = ashlar_extent_guard(extent) - len_bytes;
+    bool has_cut = place == before->base || place >= before->base + 2 * page;
+    return has_cut && ashlar_is_aligned(place, align) ? place : NULL;
+}
+
+static bool can_be_longer(const struct ashlar_extent *extent, size_t len_bytes, size_t align)
+{
+    return extent->len_bytes < len_bytes && place_longer(extent, len_bytes, align) != NULL;
+}
+
+struct ashlar_extent *ashlar_mapcache_take_longer_locked(size_t len_bytes, size_t align,
+                                                         size_t *clean_at, size_t *clean_bytes)
+{
+    struct ashlar_extent *extent = ashlar_kept_longest_dirty(len_bytes / LONGER_PART, can_be_longer,
+                                                             len_bytes, align);
+    if (extent == NULL)
+        return NULL;
+    size_t page = ashlar_os_facts.page_bytes;
+    char *place = place_longer(extent, len_bytes, align);
+    bool is_first = place == extent->base;
+    struct ashlar_extent *other = is_first ? ashlar_extent_behind(extent)
+                                           : ashlar_extent_before(extent);
+    *clean_at = is_first ? extent->len_bytes + page : 0;
+    *clean_bytes = is_first ? len_bytes - *clean_at : (size_t)(extent->base - place);
+    ashlar_kept_remove(other);
+    if (!is_first && !cut_front(other, place)) {
+        ashlar_kept_insert(other);
+        return NULL;
+    }
+    ashlar_kept_remove(extent);
+    ashlar_extent_forget_age(extent);
+    extent->state = ASHLAR_EXTENT_CLEAN; /* as what is cut off behind */
+    extent->hole_bytes = 0;
+    extent = is_first ? ashlar_extent_join(extent, other) : ashlar_extent_join(other, extent);
+    struct ashlar_extent *rear = ashlar_extent_cut_rear(extent, len_bytes);
+    if (rear != NULL)
+        ashlar_kept_insert_piece(rear, extent);
+    extent->state = ASHLAR_EXTENT_LIVE;
+    return extent;
 }
 
 bool ashlar_mapcache_cut_fresh_locked(struct ashlar_extent *extent, size_t len_bytes, size_t align)
@@ -169,7 +229,7 @@ bool ashlar_mapcache_cut_fresh_locked(struct ashlar_extent *extent, size_t len_b
     ashlar_extent_link(extent);
     extent->state = ASHLAR_EXTENT_CLEAN;
     if (!cut_to_size(extent, len_bytes, align)) {
-        bin_extent(join_neighbours(extent));
+        ashlar_kept_insert(join_neighbours(extent));
         return false;
     }
     extent->state = ASHLAR_EXTENT_LIVE;
@@ -181,7 +241,7 @@ bool ashlar_mapcache_cut_fresh_locked(struct ashlar_extent *extent, size_t len_b
 static void make_busy(struct ashlar_extent *extent)
 {
     extent->state = ASHLAR_EXTENT_BUSY;
-    ashlar_count_add(cache_kept_bytes, extent->len_bytes);
+    ashlar_count_add(cache_kept_bytes, ashlar_extent_full_bytes(extent));
 }
 
 /* Takes a region that is one freed extent off the list of regions, to be unmapped. */
@@ -196,37 +256,27 @@ static bool retire_region(struct ashlar_extent *extent)
     return true;
 }
 
-/* Into the list of ages. What comes from a thread's front was freed a while ago. */
-static void list_by_age(struct ashlar_extent *extent)
-{
-    if (ages.next == NULL)
-        ashlar_list_init(&ages);
-    struct ashlar_list *where = ages.prev;
-    while (where != &ages &&
-           ASHLAR_CONTAINER_OF(where, struct ashlar_extent, age)->freed_ms > extent->freed_ms)
-        where = where->prev;
-    ashlar_list_insert_after(where, &extent->age);
-}
-
 void ashlar_mapcache_put_locked(struct ashlar_extent *extent, enum ashlar_extent_state state,
                                 uint64_t now_ms)
 {
     ashlar_assert(extent->state == ASHLAR_EXTENT_LIVE || extent->state == ASHLAR_EXTENT_BUSY);
     if (extent->state == ASHLAR_EXTENT_BUSY)
-        ashlar_count_sub(cache_kept_bytes, extent->len_bytes);
+        ashlar_count_sub(cache_kept_bytes, ashlar_extent_full_bytes(extent));
     ashlar_account_uncount_locked(extent, now_ms);
     if (!extent->is_linked)
         ashlar_extent_link(extent);
     extent->len_bytes += extent->room_bytes;
     extent->room_bytes = 0;
+    if (extent->state == ASHLAR_EXTENT_LIVE || state == ASHLAR_EXTENT_CLEAN)
+        extent->hole_bytes = 0;
     extent->state = state;
     if (state == ASHLAR_EXTENT_DIRTY) {
         extent->freed_ms = now_ms;
-        list_by_age(extent);
+        ashlar_kept_list_by_age(extent);
     }
     extent = join_neighbours(extent);
     if (state != ASHLAR_EXTENT_CLEAN || !retire_region(extent))
-        bin_extent(extent);
+        ashlar_kept_insert(extent);
 }
 
 void ashlar_mapcache_put(struct ashlar_extent *extent, enum ashlar_extent_state state,
@@ -280,75 +330,99 @@ bool ashlar_mapcache_grow_locked(struct ashlar_extent *extent, size_t len_bytes,
         (behind->state != ASHLAR_EXTENT_DIRTY && behind->state != ASHLAR_EXTENT_CLEAN) ||
         len_bytes > have + page + behind->len_bytes)
         return false;
-    unbin_extent(behind);
+    ashlar_kept_remove(behind);
     *was_dirty = behind->state == ASHLAR_EXTENT_DIRTY || extent->room_bytes != 0;
     char *end = ashlar_extent_end(behind);
     size_t rest = have + page + behind->len_bytes - len_bytes;
     extent->len_bytes = len_bytes;
-    extent->is_patched |= behind->is_patched;
     if (rest > page) {
         extent->room_bytes = 0;
+        size_t old_bytes = behind->len_bytes;
         behind->base = extent->base + len_bytes + page;
         behind->len_bytes = (size_t)(end - behind->base) - page;
-        bin_extent(behind);
+        /* What is gone may have been holes. */
+        behind->hole_bytes -= ashlar_min_size(behind->hole_bytes, old_bytes - behind->len_bytes);
+        ashlar_kept_insert(behind);
         return true;
     }
     extent->room_bytes = rest;
-    extent->mappings_spent += behind->mappings_spent;
     ashlar_extent_forget_age(behind);
     ashlar_list_remove(&behind->neighbours);
     ashlar_extent_delete(behind);
     return true;
 }
 
+/* Cuts what may stay off a long victim of the law: what goes is to lie beside clean space, if there
+   is any. */
+static void spare_rest(struct ashlar_extent *extent)
+{
+    size_t excess = ashlar_account_excess_locked(ashlar_kept_bytes());
+    size_t goes = ashlar_align_up(excess + extent->len_bytes / SPARE_PART, SPARE_UNIT_BYTES);
+    if (extent->len_bytes < SPARE_MIN_BYTES || goes > extent->len_bytes / 2)
+        return;
+    ashlar_kept_remove(extent);
+    struct ashlar_extent *rest = is_clean(ashlar_extent_before(extent))
+                                     ? ashlar_extent_cut_rear(extent, goes)
+                                     : ashlar_extent_cut_front(extent,
+                                                               ashlar_extent_end(extent) - goes);
+    if (rest != NULL)
+        ashlar_kept_insert_piece(rest, extent);
+    /* Without a descriptor it goes whole: a freed extent has no room. */
+    extent->len_bytes += extent->room_bytes;
+    extent->room_bytes = 0;
+    ashlar_kept_insert(extent);
+}
+
 /* The freed extent to purge first, if one is to go; else NULL. */
 static struct ashlar_extent *next_victim(enum ashlar_mapcache_victims which, uint64_t now_ms)
 {
-    struct ashlar_list *oldest = ashlar_list_first(&ages);
-    if (oldest == NULL)
+    struct ashlar_extent *extent = ashlar_kept_oldest();
+    if (extent == NULL)
         return NULL;
-    struct ashlar_extent *extent = ASHLAR_CONTAINER_OF(oldest, struct ashlar_extent, age);
     bool is_due = which == ASHLAR_VICTIMS_ALL ||
                   extent->freed_ms <= ashlar_account_too_old_ms(now_ms) ||
-                  ashlar_account_is_too_much_locked(dirty_bytes);
+                  ashlar_account_is_too_much_locked(ashlar_kept_bytes());
     return is_due ? extent : NULL;
 }
 
 bool ashlar_mapcache_has_room_locked(size_t len_bytes)
 {
-    return ashlar_account_has_room_locked(dirty_bytes, len_bytes);
+    return ashlar_account_has_room_locked(ashlar_kept_bytes(), len_bytes);
 }
 
 bool ashlar_mapcache_is_due_locked(uint64_t now_ms)
 {
     return !ashlar_list_is_empty(&retired) || next_victim(ASHLAR_VICTIMS_DUE, now_ms) != NULL ||
-           ashlar_account_is_too_much_locked(dirty_bytes) ||
+           ashlar_account_is_too_much_locked(ashlar_kept_bytes()) ||
            ashlar_front_oldest_ms() <= ashlar_account_too_old_ms(now_ms);
 }
 
 /* Takes a DIRTY extent out of everybody's reach. */
 static void detach(struct ashlar_extent *extent)
 {
-    unbin_extent(extent);
+    ashlar_kept_remove(extent);
     ashlar_extent_forget_age(extent);
     if (!retire_region(extent))
         make_busy(extent);
 }
 
-struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t unit_bytes,
+static bool is_that_long(const struct ashlar_extent *extent, size_t len_bytes, size_t align)
+{
+    (void)align;
+    return extent->len_bytes >= len_bytes;
+}
+
+struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t least_bytes,
                                                         size_t *run_bytes)
 {
-    struct ashlar_extent *extent = ashlar_bins_find(&dirty_bins, want_bytes, unit_bytes);
+    size_t page = ashlar_os_facts.page_bytes;
+    struct ashlar_extent *extent = ashlar_kept_find_dirty(want_bytes, page);
     if (extent == NULL)
-        extent = ashlar_bins_longest(&dirty_bins, unit_bytes);
+        extent = ashlar_kept_longest_dirty(least_bytes, is_that_long, least_bytes, page);
     if (extent == NULL)
         return NULL;
-    unbin_extent(extent);
-    if (!cut_front(extent, ashlar_bins_place(extent, unit_bytes, unit_bytes))) {
-        bin_extent(extent);
-        return NULL;
-    }
-    *run_bytes = ashlar_min_size(ashlar_align_down(extent->len_bytes, unit_bytes), want_bytes);
+    *run_bytes = ashlar_min_size(extent->len_bytes, want_bytes);
+    ashlar_kept_remove(extent);
     ashlar_extent_forget_age(extent);
     make_busy(extent);
     return extent;
@@ -362,10 +436,11 @@ void ashlar_mapcache_put_run(struct ashlar_extent *extent, size_t run_bytes, uin
         return;
     }
     enum ashlar_extent_state state = ASHLAR_EXTENT_DIRTY;
-    ashlar_count_sub(cache_kept_bytes, extent->len_bytes);
-    extent->state = ASHLAR_EXTENT_LIVE; /* what it is cut from and joined with is settled below */
+    ashlar_count_sub(cache_kept_bytes, ashlar_extent_full_bytes(extent));
     struct ashlar_extent *rear = ashlar_extent_cut_rear(extent, run_bytes - page);
+    make_busy(extent);
     if (rear != NULL) {
+        make_busy(rear);
         ashlar_mapcache_put_locked(rear, ASHLAR_EXTENT_DIRTY, now_ms);
         state = ASHLAR_EXTENT_CLEAN;
     }
@@ -379,6 +454,8 @@ size_t ashlar_mapcache_detach_locked(enum ashlar_mapcache_victims which, uint64_
     size_t count = 0;
     struct ashlar_extent *extent;
     while (count < room && (extent = next_victim(which, now_ms)) != NULL) {
+        if (which == ASHLAR_VICTIMS_DUE && extent->freed_ms > ashlar_account_too_old_ms(now_ms))
+            spare_rest(extent);
         detach(extent);
         if (!ashlar_list_is_linked(&extent->bin)) /* else its region is retired */
             victims[count++] = extent;

@@ -4,7 +4,7 @@
  * Purpose     Spares the next large request its address space (CLEAN) and its page faults (DIRTY).
  *             What has been idle, or is too much, is chosen here and purged by purge.c.
  * Invariants  The law of account.h holds after each call and the purge that it asks for. kept:
- *             payload of DIRTY and BUSY extents.
+ *             payload of DIRTY and BUSY extents without their holes.
  * Locking     LARGE for all calls named _locked; the caller holds it. The others take it
  *             themselves, and call the kernel without it. An insertion that meets a shut lock waits
  *             on a lock-free stack for the next holder.
@@ -24,7 +24,7 @@ void ashlar_mapcache_unlock(void);
 
 /* Which pages will do. */
 enum ashlar_mapcache_want {
-    ASHLAR_WANT_ANY,        /* dirty ones; else clean ones of base pages */
+    ASHLAR_WANT_ANY, /* dirty ones; else clean ones of base pages */
     ASHLAR_WANT_DIRTY,
     ASHLAR_WANT_CLEAN,      /* of base pages */
     ASHLAR_WANT_CLEAN_HUGE, /* of a region of huge pages */
@@ -38,13 +38,22 @@ struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align
                                                   enum ashlar_mapcache_want want, bool *was_dirty);
 
 /*
- * Takes a kept extent that begins with a run of whole units, `want_bytes` or fewer: *run_bytes;
- * BUSY. NULL: none is kept. It stays whole until it is put back: were what lies behind the run
- * given to another block meanwhile, that block's front guard would be set on the run's last page.
+ * The same made of a DIRTY extent that is too short and the CLEAN one behind it, or in front of it.
+ * *clean_bytes of the payload, from *clean_at on, hold no pages; those in front of them and behind
+ * them may hold old contents. NULL: no such pair is worth it.
+ */
+struct ashlar_extent *ashlar_mapcache_take_longer_locked(size_t len_bytes, size_t align,
+                                                         size_t *clean_at, size_t *clean_bytes);
+
+/*
+ * Takes a kept extent of which *run_bytes are to be moved, `least_bytes` and more, but no more than
+ * `want_bytes`; BUSY. NULL: none is kept. It stays whole until it is put back: were what lies
+ * behind the run given to another block meanwhile, that block's front guard would be set on the
+ * run's last page.
  * put_run: the pages of the run, which is not the whole payload, are gone: it is clean now, and
  * what lies behind it DIRTY as before.
  */
-struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t unit_bytes,
+struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t least_bytes,
                                                         size_t *run_bytes);
 void ashlar_mapcache_put_run(struct ashlar_extent *extent, size_t run_bytes, uint64_t now_ms);
 
@@ -62,8 +71,7 @@ void ashlar_mapcache_put(struct ashlar_extent *extent, enum ashlar_extent_state 
 
 /* Cuts the payload of a LIVE extent to `len_bytes`; what is behind the new guard is kept as
    freed. */
-void ashlar_mapcache_shrink_locked(struct ashlar_extent *extent, size_t len_bytes,
-                                   uint64_t now_ms);
+void ashlar_mapcache_shrink_locked(struct ashlar_extent *extent, size_t len_bytes, uint64_t now_ms);
 
 /* Lengthens a LIVE extent to `len_bytes` at the expense of the freed one behind it; false: not
    enough there. *was_dirty: the new part may hold old contents. */

@@ -15,6 +15,7 @@
 #include "large/front.h"
 #include "large/guard.h"
 #include "large/mapcache.h"
+#include "large/pieces.h"
 #include "os/os.h"
 
 /* Extents purged between two looks at the lock. */
@@ -22,15 +23,9 @@
 
 /* Lays a fresh mapping over the payload. It opens mprotect guards, and joins what moves have cut
    into pieces. Not over the rear guard: it is the neighbour's front guard. */
-static bool renew(struct ashlar_extent *extent)
+static bool renew(const struct ashlar_extent *extent)
 {
-    if (!ashlar_region_renew(extent->region, extent->base, extent->len_bytes))
-        return false;
-    ashlar_guard_forget(extent->region, extent->base, ashlar_extent_guard(extent));
-    ashlar_guard_return_mappings(extent->mappings_spent);
-    extent->mappings_spent = 0;
-    extent->is_patched = false;
-    return true;
+    return ashlar_pieces_renew(extent->region, extent->base, ashlar_extent_guard(extent));
 }
 
 /* Purges ranges, those of mlocked memory one by one; how many, in order, hold no pages now. */
@@ -56,7 +51,8 @@ static bool purge_extents(struct ashlar_extent **extents, size_t count, uint64_t
     struct ashlar_os_range ranges[PURGE_BATCH];
     size_t nclean = 0;
     for (size_t i = 0; i < count; i++) {
-        if (extents[i]->is_patched)
+        if (ashlar_pieces_is_any(extents[i]->region, extents[i]->base,
+                                 ashlar_extent_guard(extents[i])))
             (void)renew(extents[i]);
         ranges[i] = (struct ashlar_os_range){extents[i]->base, extents[i]->len_bytes};
     }
@@ -64,12 +60,12 @@ static bool purge_extents(struct ashlar_extent **extents, size_t count, uint64_t
     for (size_t i = 0; i < count; i++) {
         /* The guard page too: what it held before it became one would come to light when two clean
            extents are joined. */
-        bool is_clean =
-            i < done && ashlar_guard_empty(extents[i]->region, ashlar_extent_guard(extents[i]));
+        bool is_clean = i < done &&
+                        ashlar_guard_empty(extents[i]->region, ashlar_extent_guard(extents[i]));
         if (is_clean) {
             nclean++;
             ashlar_count(purge_calls);
-            ashlar_count_add(purge_bytes, extents[i]->len_bytes);
+            ashlar_count_add(purge_bytes, ashlar_extent_full_bytes(extents[i]));
         }
         ashlar_mapcache_put(extents[i], is_clean ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY,
                             now_ms);
@@ -81,8 +77,8 @@ static bool purge_extents(struct ashlar_extent **extents, size_t count, uint64_t
 static bool unmap_retired(struct ashlar_extent *extent, uint64_t now_ms)
 {
     /* The guards, and the maps that know of them, go with the region or stay with it. */
-    size_t spent = extent->mappings_spent +
-                   ashlar_guard_count_mappings(extent->region, extent->base,
+    size_t moved = ashlar_pieces_count(extent->region);
+    size_t spent = ashlar_guard_count_mappings(extent->region, extent->base,
                                                ashlar_extent_end(extent));
     if (!ashlar_region_unmap(extent->region)) {
         /* DIRTY, though its pages go if they can: as CLEAN it would be retired again at once, and
@@ -94,7 +90,8 @@ static bool unmap_retired(struct ashlar_extent *extent, uint64_t now_ms)
         return false;
     }
     ashlar_guard_return_mappings(spent);
-    ashlar_count_sub(cache_kept_bytes, extent->len_bytes);
+    ashlar_pieces_return(moved);
+    ashlar_count_sub(cache_kept_bytes, ashlar_extent_full_bytes(extent));
     ashlar_extent_delete(extent);
     return true;
 }
@@ -134,6 +131,16 @@ void ashlar_purge_due(uint64_t now_ms)
     (void)flush_fronts(ashlar_account_too_old_ms(now_ms));
     while (purge_some(ASHLAR_VICTIMS_DUE, now_ms))
         continue;
+}
+
+void ashlar_purge_if_due(uint64_t now_ms)
+{
+    if (!ashlar_mapcache_lock())
+        return;
+    bool is_due = ashlar_mapcache_is_due_locked(now_ms);
+    ashlar_mapcache_unlock();
+    if (is_due)
+        ashlar_purge_due(now_ms);
 }
 
 bool ashlar_purge_all(void)

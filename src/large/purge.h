@@ -15,6 +15,9 @@
 /* Gives back what is too old or too much. */
 void ashlar_purge_due(uint64_t now_ms);
 
+/* The same if something is due. */
+void ashlar_purge_if_due(uint64_t now_ms);
+
 /* Gives back everything kept; true when there was something. */
 bool ashlar_purge_all(void);
 

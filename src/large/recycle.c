@@ -2,8 +2,7 @@
  * recycle.c - pages of freed blocks moved under new ones
  *
  * Purpose     See recycle.h.
- * Invariants  A run given back as CLEAN holds no pages, and lies in one kernel mapping with its
- *             surroundings again.
+ * Invariants  A run given back as CLEAN holds no pages.
  * Locking     See recycle.h.
  * Layer       large/.
  */
@@ -11,18 +10,24 @@
 
 #include <stdatomic.h>
 
-#include "base/check.h"
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "large/guard.h"
 #include "large/mapcache.h"
+#include "large/pieces.h"
 #include "large/sample.h"
 #include "os/os.h"
 
-#define UNIT ASHLAR_RECYCLE_UNIT_BYTES
-
-/* A moved run lies in a mapping of its own between two halves of another. */
-#define MAPPINGS_PER_MOVE 2
+/*
+ * The shortest run that is moved: below MIN_RUN_BYTES the calls cost more than the faults they
+ * spare, and below so much of the block, or twice as much with each so many mappings that moves
+ * have made, they leave blocks in crumbs that are moved again and again. After five doublings
+ * only a run as long as the block will do (doc/decisions/0016).
+ */
+#define MIN_RUN_BYTES (64 * ASHLAR_KIB)
+#define MIN_RUN_PART 32
+#define MAPPINGS_PER_DOUBLING 512u
+#define DOUBLINGS_MAX 5u
 
 /*
  * Moves pay only where freed blocks hold pages: one of a run that was written spares faults of ten
@@ -53,19 +58,11 @@ static bool is_worth_a_try(void)
     return skipped % TRY_EVERY == 0;
 }
 
-/* A run for the place `at` of a payload of which `want_bytes` are left to fill; NULL: none kept. */
-static struct ashlar_extent *find_run(size_t at, size_t want_bytes, size_t *run_bytes)
+static size_t min_run_bytes(size_t len_bytes)
 {
-    size_t table = ashlar_os_facts.table_bytes;
-    size_t to_table = ashlar_align_up(at, table) - at;
-    if (to_table == 0 && want_bytes >= table) {
-        struct ashlar_extent *run = ashlar_mapcache_detach_run_locked(want_bytes, table, run_bytes);
-        if (run != NULL)
-            return run;
-    }
-    /* Up to the next place where a table may stand. */
-    size_t want = to_table != 0 ? ashlar_min_size(to_table, want_bytes) : want_bytes;
-    return ashlar_mapcache_detach_run_locked(want, UNIT, run_bytes);
+    size_t doublings = ashlar_count_read(move_mappings) / MAPPINGS_PER_DOUBLING;
+    size_t least = ashlar_max_size(MIN_RUN_BYTES, len_bytes / MIN_RUN_PART);
+    return least << ashlar_min_size(doublings, DOUBLINGS_MAX);
 }
 
 void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan, size_t len_bytes,
@@ -73,52 +70,67 @@ void ashlar_recycle_plan_locked(struct ashlar_recycle_plan *plan, size_t len_byt
 {
     plan->count = 0;
     if (ashlar_opt.recycle == ASHLAR_RECYCLE_OFF || !ashlar_os_facts.has_move_keep ||
-        offset_bytes % UNIT != 0 || len_bytes < offset_bytes || !is_worth_a_try())
+        len_bytes < offset_bytes || !is_worth_a_try())
         return;
-    size_t at = offset_bytes;
-    size_t want = ashlar_align_down(len_bytes - offset_bytes, UNIT);
-    while (want != 0 && plan->count < ASHLAR_RECYCLE_RUNS) {
+    size_t want = len_bytes - offset_bytes;
+    size_t least = min_run_bytes(len_bytes);
+    while (want >= least && plan->count < ASHLAR_RECYCLE_RUNS) {
         size_t bytes;
-        struct ashlar_extent *run = find_run(at, want, &bytes);
+        struct ashlar_extent *run = ashlar_mapcache_detach_run_locked(want, least, &bytes);
         if (run == NULL)
             return;
         plan->runs[plan->count] = run;
         plan->run_bytes[plan->count++] = bytes;
-        at += bytes;
         want -= bytes;
     }
 }
 
-size_t ashlar_recycle_align(const struct ashlar_recycle_plan *plan)
+static size_t to_next(uintptr_t place, size_t unit)
 {
-    for (size_t i = 0; i < plan->count; i++) {
-        if (plan->run_bytes[i] >= ashlar_os_facts.table_bytes)
-            return ashlar_os_facts.table_bytes;
-    }
-    return UNIT;
+    return ashlar_align_down(place, unit) + unit - place;
 }
 
 /*
- * A call for each whole page table, although the kernel would move several by one: where the host
- * of a virtual machine shadows its page tables, tables moved by one call are built anew page by
- * page as they are touched (1,000 us a MiB), and those moved by a call each mostly are not (6 us).
- * Elsewhere the calls cost 2 us a MiB more (doc/decisions/0009).
+ * Moves what lies in one mapping; how much. No call goes beyond a page table on either side,
+ * although the kernel would move more by one: where the host of a virtual machine shadows its page
+ * tables, those that are written by one call that touches several are built anew page by page as
+ * they are used (300 to 1,000 us a MiB), and others mostly are not (6 to 60 us). Elsewhere the
+ * calls cost 2 us a MiB more (doc/decisions/0009).
  */
-size_t ashlar_recycle_move(char *from, char *to, size_t len_bytes)
+static size_t move_piece(char *from, char *to, size_t len_bytes)
 {
     size_t table = ashlar_os_facts.table_bytes;
-    bool has_tables = ((uintptr_t)from ^ (uintptr_t)to) % table == 0;
     size_t done = 0;
     while (done < len_bytes) {
-        size_t step = len_bytes - done;
-        if (has_tables) {
-            uintptr_t at = (uintptr_t)from + done;
-            step = ashlar_min_size(step, ashlar_align_down(at, table) + table - at);
-        }
+        size_t step = ashlar_min_size(to_next((uintptr_t)from + done, table),
+                                      to_next((uintptr_t)to + done, table));
+        step = ashlar_min_size(step, len_bytes - done);
         if (ashlar_os_move(from + done, to + done, step) != 0)
             break;
         done += step;
     }
+    return done;
+}
+
+size_t ashlar_recycle_move(struct ashlar_region *from_region, char *from,
+                           struct ashlar_region *to_region, char *to, size_t len_bytes)
+{
+    size_t done = 0;
+    size_t moved_bytes;
+    size_t piece_bytes;
+    if (!ashlar_os_facts.has_move_keep)
+        return 0;
+    do {
+        /* A mapping at a time: before Linux 6.17 no call takes more. */
+        char *source = from + done;
+        piece_bytes = (size_t)(ashlar_pieces_next(from_region, source, from + len_bytes) - source);
+        moved_bytes = ashlar_pieces_has_room() ? move_piece(source, to + done, piece_bytes) : 0;
+        if (moved_bytes == 0)
+            break;
+        ashlar_pieces_note_moved(to_region, to + done, to + done + moved_bytes);
+        ashlar_pieces_note_moved(from_region, source, source + moved_bytes);
+        done += moved_bytes;
+    } while (done < len_bytes && moved_bytes == piece_bytes);
     return done;
 }
 
@@ -128,16 +140,11 @@ static size_t move_run(struct ashlar_extent *run, size_t run_bytes, struct ashla
                        char *to)
 {
     /* A move carries guards along, so the stale ones go first. */
-    if (!ashlar_guard_clear(run->region, run->base, run->base + run_bytes) ||
-        !ashlar_guard_spend_mappings(MAPPINGS_PER_MOVE))
+    if (!ashlar_guard_clear(run->region, run->base, run->base + run_bytes))
         return 0;
-    size_t moved_bytes = ashlar_recycle_move(run->base, to, run_bytes);
-    if (moved_bytes == 0) {
-        ashlar_guard_return_mappings(MAPPINGS_PER_MOVE);
+    size_t moved_bytes = ashlar_recycle_move(run->region, run->base, extent->region, to, run_bytes);
+    if (moved_bytes == 0)
         return 0;
-    }
-    extent->is_patched = true;
-    extent->mappings_spent += MAPPINGS_PER_MOVE;
     ashlar_count(recycle_moves);
     ashlar_count_add(recycle_bytes, moved_bytes);
     judge_run(to, moved_bytes);
@@ -147,16 +154,10 @@ static size_t move_run(struct ashlar_extent *run, size_t run_bytes, struct ashla
 /* Gives an emptied run back. A fresh mapping joins what the move has cut off. */
 static void put_emptied(struct ashlar_extent *run, size_t run_bytes, uint64_t now_ms)
 {
-    bool is_joined = ashlar_region_renew(run->region, run->base, run_bytes);
-    run->is_patched |= !is_joined;
+    (void)ashlar_pieces_renew(run->region, run->base, run->base + run_bytes);
     if (run->len_bytes != run_bytes) {
         ashlar_mapcache_put_run(run, run_bytes, now_ms);
         return;
-    }
-    if (is_joined) {
-        ashlar_guard_return_mappings(run->mappings_spent);
-        run->mappings_spent = 0;
-        run->is_patched = false;
     }
     /* Clean up to its end, under the guard too. */
     bool is_clean = ashlar_guard_empty(run->region, ashlar_extent_guard(run));
@@ -178,7 +179,6 @@ size_t ashlar_recycle_run(const struct ashlar_recycle_plan *plan, struct ashlar_
         if (is_moving) {
             put_emptied(run, moved, now_ms);
         } else {
-            run->is_patched |= moved != 0;
             ashlar_mapcache_put(run, ASHLAR_EXTENT_DIRTY, now_ms);
         }
     }

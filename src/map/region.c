@@ -34,6 +34,9 @@
 /* Regions whose edge is tried for a request, newest first. */
 #define EDGES_TRIED 8
 
+/* Bits a page: see struct ashlar_region. */
+#define MAPS 4
+
 /* Ranges given back, remembered for the wording of a late double free. */
 #define PAST_COUNT 32
 
@@ -63,11 +66,11 @@ static void remember_past(const char *start, size_t len_bytes)
 static size_t header_bytes(size_t len_bytes)
 {
     size_t words = ASHLAR_BITMAP_WORDS(len_bytes / ashlar_os_facts.page_bytes);
-    return ashlar_align_up(sizeof(struct ashlar_region) + 2 * words * sizeof(uint64_t),
+    return ashlar_align_up(sizeof(struct ashlar_region) + MAPS * words * sizeof(uint64_t),
                            ashlar_os_facts.page_bytes);
 }
 
-/* The need and a header that can map all of it: the guard maps grow with the region, themselves
+/* The need and a header that can map all of it: the maps grow with the region, themselves
    included. */
 static size_t bytes_with_header(size_t need_bytes)
 {
@@ -112,7 +115,10 @@ static struct ashlar_region *make_region(size_t need_bytes, enum ashlar_region_p
     region->npages = len / page;
     region->pages = pages;
     region->marked = region->maps;
-    region->protect = region->maps + ASHLAR_BITMAP_WORDS(region->npages);
+    size_t words = ASHLAR_BITMAP_WORDS(region->npages);
+    region->protect = region->marked + words;
+    region->moved = region->protect + words;
+    region->cut = region->moved + words;
     ashlar_list_init(&region->extents);
     ashlar_list_push_front(&regions, &region->link);
     ashlar_count(regions);

@@ -11,12 +11,12 @@
  *
  * Invariants  base < payload <= edge <= committed <= base + len, all multiples of the page size.
  *             The page before payload is never accessible; nor is anything from committed up.
- *             The header (this struct and the guard maps) lies in the region itself and goes with
+ *             The header (this struct and the maps) lies in the region itself and goes with
  *             it.
  * Locking     REGION guards the list of regions, edge and committed; it is held over the kernel
  *             calls that reserve and commit, since two threads that move one edge must not
- *             pass each other. The maps are atomic and written by large/guard. `extents` belongs to
- *             large/ under LARGE.
+ *             pass each other. The maps are atomic, written by large/guard and large/pieces.
+ *             `extents` belongs to large/ under LARGE.
  * Layer       map/. Uses os, conf, base. Used by large (blocks) and small (chunks).
  */
 #ifndef ASHLAR_MAP_REGION_H
@@ -36,18 +36,20 @@ enum ashlar_region_pages { ASHLAR_PAGES_BASE, ASHLAR_PAGES_HUGE };
 #define ASHLAR_PAGES_COUNT 2u
 
 struct ashlar_region {
-    struct ashlar_list link;    /* REGION: list of all regions */
-    char *base;                 /* constant */
-    size_t len_bytes;           /* constant */
-    char *payload;              /* constant: first byte that can be handed out */
-    char *edge;                 /* REGION: first byte not yet handed out */
-    char *committed;            /* REGION: first byte not writable */
-    struct ashlar_list extents; /* LARGE: extents of [payload, edge) in address order */
-    size_t npages;              /* constant: bits of each map */
+    struct ashlar_list link;        /* REGION: list of all regions */
+    char *base;                     /* constant */
+    size_t len_bytes;               /* constant */
+    char *payload;                  /* constant: first byte that can be handed out */
+    char *edge;                     /* REGION: first byte not yet handed out */
+    char *committed;                /* REGION: first byte not writable */
+    struct ashlar_list extents;     /* LARGE: extents of [payload, edge) in address order */
+    size_t npages;                  /* constant: bits of each map */
     enum ashlar_region_pages pages; /* constant */
-    _Atomic uint64_t *marked;   /* constant; bit per page: a guard marker stands there */
-    _Atomic uint64_t *protect;  /* constant; bit per page: made inaccessible by mprotect */
-    _Atomic uint64_t maps[];    /* the two maps, one after the other */
+    _Atomic uint64_t *marked;       /* constant; bit per page: a guard marker stands there */
+    _Atomic uint64_t *protect;      /* constant; bit per page: made inaccessible by mprotect */
+    _Atomic uint64_t *moved; /* constant; bit per page: it lies in a mapping that a move made */
+    _Atomic uint64_t *cut;   /* constant; bit per page: such a mapping begins or ends before it */
+    _Atomic uint64_t maps[]; /* the four maps, one after the other */
 };
 
 /*
@@ -81,7 +83,7 @@ struct ashlar_region *ashlar_region_find(const void *address);
 /* True when `address` lay in a region or chunk given back not long ago. */
 bool ashlar_region_was_ours(const void *address);
 
-/* The bit of `address` in the two maps. */
+/* The bit of `address` in the maps. */
 static inline size_t ashlar_region_bit(const struct ashlar_region *region, const char *address,
                                        size_t page_bytes)
 {

@@ -76,9 +76,11 @@ static void check_extent(const struct ashlar_extent *extent, enum large_check_de
         totals->live_blocks++;
         break;
     case ASHLAR_EXTENT_DIRTY:
-        totals->dirty_bytes += extent->len_bytes;
+        assert_in_range(extent->hole_bytes, 0, extent->len_bytes);
+        totals->dirty_bytes += extent->len_bytes - extent->hole_bytes;
         break;
     case ASHLAR_EXTENT_CLEAN:
+        assert_int_equal(extent->hole_bytes, 0);
         totals->clean_bytes += extent->len_bytes;
         break;
     case ASHLAR_EXTENT_BUSY:
@@ -112,22 +114,29 @@ static void check_region(struct ashlar_region *region, enum large_check_depth de
     totals->regions++;
 }
 
-/* Guards made by mprotect, as the bits say. */
-static size_t count_protected(const struct ashlar_region *region)
+static size_t count_bits(const _Atomic uint64_t *map, const struct ashlar_region *region)
 {
     size_t count = 0;
     for (size_t i = 0; i < ASHLAR_BITMAP_WORDS(region->npages); i++)
-        count += ashlar_bit_count(region->protect[i]);
+        count += ashlar_bit_count(map[i]);
     return count;
 }
 
-static size_t count_mappings_spent(const struct ashlar_region *region)
+/* A mapping that a move made is cut off from what is not of it, and nothing else is cut. */
+static void check_cuts(const struct ashlar_region *region)
 {
-    size_t spent = 2 * count_protected(region);
-    for (struct ashlar_list *link = ashlar_list_first(&region->extents); link != NULL;
-         link = ashlar_list_next(&region->extents, link))
-        spent += ASHLAR_CONTAINER_OF(link, struct ashlar_extent, neighbours)->mappings_spent;
-    return spent;
+    bool was_moved = false;
+    for (size_t bit = 0; bit < region->npages; bit++) {
+        if (!was_moved && bit % 64 == 0 && (region->moved[bit / 64] | region->cut[bit / 64]) == 0) {
+            bit += 63;
+            continue;
+        }
+        bool is_moved = ashlar_bitmap_get(region->moved, bit);
+        bool is_cut = ashlar_bitmap_get(region->cut, bit);
+        if (is_cut ? !is_moved && !was_moved : is_moved != was_moved)
+            fail_msg("page %zu of a region is %s", bit, is_cut ? "cut off nothing" : "not cut off");
+        was_moved = is_moved;
+    }
 }
 
 struct large_totals large_check(enum large_check_depth depth)
@@ -135,18 +144,22 @@ struct large_totals large_check(enum large_check_depth depth)
     static void *starts[RESERVATIONS_MAX];
     size_t count = fake_os_reservations(starts, RESERVATIONS_MAX);
     struct large_totals totals = {0};
-    size_t spent = 0;
+    size_t protected = 0;
+    size_t cut = 0;
     for (size_t i = 0; i < count; i++) {
         struct ashlar_region *region = ashlar_region_find(starts[i]);
         assert_ptr_equal(region, starts[i]);
         check_region(region, depth, &totals);
-        spent += count_mappings_spent(region);
+        check_cuts(region);
+        protected += count_bits(region->protect, region);
+        cut += count_bits(region->cut, region);
     }
     assert_int_equal(totals.regions, ashlar_count_read(regions));
     assert_int_equal(totals.live_bytes, ashlar_count_read(large_counted_bytes));
     assert_int_equal(totals.live_blocks, ashlar_count_read(large_counted_blocks));
     assert_int_equal(totals.dirty_bytes, ashlar_count_read(cache_kept_bytes));
-    assert_int_equal(spent, ashlar_count_read(guard_mappings));
+    assert_int_equal(cut, ashlar_count_read(move_mappings));
+    assert_int_equal(2 * protected + cut, ashlar_count_read(guard_mappings));
     return totals;
 }
 
@@ -190,6 +203,7 @@ void large_check_nothing_held(void)
     assert_int_equal(ashlar_count_read(large_counted_bytes), 0);
     assert_int_equal(ashlar_count_read(cache_kept_bytes), 0);
     assert_int_equal(ashlar_count_read(guard_mappings), 0);
+    assert_int_equal(ashlar_count_read(move_mappings), 0);
     assert_int_equal(ashlar_count_read(region_reserved_bytes), 0);
     assert_int_equal(ashlar_count_read(region_committed_bytes), 0);
     assert_int_equal(fake_os_mapped_bytes(), ashlar_count_read(meta_bytes) + page_map_bytes());

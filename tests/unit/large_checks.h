@@ -15,7 +15,7 @@
 struct large_totals {
     size_t live_bytes;
     size_t live_blocks;
-    size_t dirty_bytes;
+    size_t dirty_bytes; /* without their holes */
     size_t clean_bytes;
     size_t extents;
     size_t regions;

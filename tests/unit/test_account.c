@@ -10,6 +10,7 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "large/account.h"
+#include "large/front.h"
 #include "unit/defaults.h"
 #include "unit/fake_os.h"
 
@@ -90,6 +91,73 @@ static void the_slack_follows_the_blocks_of_two_windows(void **state)
     come_and_go(1);
     assert_false(is_too_much(1 + SLACK_BYTES));
     assert_true(is_too_much(2 + SLACK_BYTES));
+}
+
+/* A block waits in the thread's front and is taken out of it so many times. */
+static void wait_and_go(unsigned times)
+{
+    struct ashlar_extent block = {.len_bytes = 1};
+    for (; times > 0; times--) {
+        struct ashlar_extent *displaced;
+        assert_null(ashlar_front_put(&block, now_ms));
+        assert_ptr_equal(ashlar_front_take(1, 1, &displaced), &block);
+        assert_null(displaced);
+    }
+}
+
+/* They come to life, too, although the account is not told. */
+static void blocks_out_of_a_front_earn_slack(void **state)
+{
+    (void)state;
+    ashlar_opt.cache_slack = 0;
+    ashlar_opt.decay_ms = 100;
+    come_and_go(10);
+    wait_and_go(190);
+    assert_false(is_too_much(1 + 200 * 32 * ASHLAR_KIB));
+    assert_true(is_too_much(2 + 200 * 32 * ASHLAR_KIB));
+    now_ms += 100; /* a window further they count as well */
+    come_and_go(1);
+    wait_and_go(99);
+    assert_false(is_too_much(1 + 300 * 32 * ASHLAR_KIB));
+    assert_true(is_too_much(2 + 300 * 32 * ASHLAR_KIB));
+    now_ms += 100;
+    come_and_go(1);
+    assert_false(is_too_much(1 + 101 * 32 * ASHLAR_KIB));
+    assert_true(is_too_much(2 + 101 * 32 * ASHLAR_KIB));
+    now_ms += 200;
+    come_and_go(1);
+    assert_true(is_too_much(2 + SLACK_BYTES));
+    wait_and_go(1000);
+    assert_false(is_too_much(1 + MOST_SLACK_BYTES));
+    assert_true(is_too_much(2 + MOST_SLACK_BYTES));
+}
+
+static size_t excess(size_t dirty_bytes)
+{
+    return ashlar_account_excess_locked(dirty_bytes);
+}
+
+static void the_excess_is_what_the_law_asks_for(void **state)
+{
+    (void)state;
+    ashlar_opt.cache_slack = 0;
+    size_t limit = 960 * ASHLAR_MIB + SLACK_BYTES;
+    grow(1000 * ASHLAR_MIB);
+    shrink(960 * ASHLAR_MIB);
+    assert_int_equal(excess(0), 0);
+    assert_int_equal(excess(limit), 0);
+    assert_int_equal(excess(limit + 5), 5);
+    ashlar_opt.cache_max = 600 * (int64_t)ASHLAR_MIB;
+    assert_int_equal(excess(600 * ASHLAR_MIB), 0);
+    assert_int_equal(excess(600 * ASHLAR_MIB + 7), 7);
+    assert_int_equal(excess(limit + 5), limit + 5 - 600 * ASHLAR_MIB); /* the more of both */
+    struct ashlar_extent block = {.len_bytes = ASHLAR_MIB};
+    uint64_t freed_ms;
+    assert_null(ashlar_front_put(&block, now_ms)); /* is kept, too */
+    assert_int_equal(excess(600 * ASHLAR_MIB), ASHLAR_MIB);
+    assert_ptr_equal(ashlar_front_flush(UINT64_MAX, &freed_ms), &block);
+    assert_int_equal(excess(600 * ASHLAR_MIB), 0);
+    shrink(40 * ASHLAR_MIB);
 }
 
 static void small_memory_counts_on_both_sides_of_the_law(void **state)
@@ -231,6 +299,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(kept_memory_may_fill_up_to_the_peak_and_the_slack),
         CASE(the_slack_follows_the_blocks_of_two_windows),
+        CASE(blocks_out_of_a_front_earn_slack),
+        CASE(the_excess_is_what_the_law_asks_for),
         CASE(small_memory_counts_on_both_sides_of_the_law),
         CASE(the_byte_limit_holds_whatever_the_peak),
         CASE(a_peak_is_forgotten_after_two_windows),

@@ -11,6 +11,7 @@
 
 #define PAGE (ashlar_os_facts.page_bytes)
 #define EXTENTS 64
+#define LONGEST_TRIES 16
 
 static struct ashlar_bins bins;
 static struct ashlar_extent extents[EXTENTS];
@@ -50,6 +51,17 @@ static void drop(size_t i)
 static struct ashlar_extent *find(size_t npages)
 {
     return ashlar_bins_find(&bins, npages * PAGE, PAGE);
+}
+
+static bool can_hold(const struct ashlar_extent *extent, size_t len_bytes, size_t align)
+{
+    return ashlar_bins_place(extent, len_bytes, align) != NULL;
+}
+
+/* The longest one in which so much can be placed. */
+static struct ashlar_extent *longest(size_t len_bytes, size_t align)
+{
+    return ashlar_bins_longest(&bins, len_bytes, can_hold, len_bytes, align);
 }
 
 static unsigned bin_of(const struct ashlar_extent *extent)
@@ -95,11 +107,11 @@ static void nothing_is_found_where_nothing_was_put(void **state)
 {
     (void)state;
     assert_null(find(1));
-    assert_null(ashlar_bins_longest(&bins, PAGE));
+    assert_null(longest(PAGE, PAGE));
     keep(0, 5);
     drop(0);
     assert_null(find(1));
-    assert_null(ashlar_bins_longest(&bins, PAGE));
+    assert_null(longest(PAGE, PAGE));
     expect_none_left();
 }
 
@@ -196,31 +208,93 @@ static void a_coarse_alignment_is_found_where_it_fits(void **state)
     assert_null(ashlar_bins_find(&bins, unit, unit));
     keep_at(1, 80 * unit + 2 * PAGE, 2 * unit_pages);
     assert_ptr_equal(ashlar_bins_find(&bins, unit, unit), &extents[1]);
-    assert_ptr_equal(ashlar_bins_longest(&bins, unit), &extents[1]);
-    assert_null(ashlar_bins_longest(&bins, 2 * unit));
+    assert_ptr_equal(longest(unit, unit), &extents[1]);
+    assert_null(longest(2 * unit, 2 * unit));
+    /* From a multiple on there is less of it than it has. */
+    assert_null(longest(2 * unit, unit));
+    assert_ptr_equal(longest(2 * unit, PAGE), &extents[1]);
+    assert_ptr_equal(longest(PAGE, unit), &extents[1]);
     keep_at(2, 96 * unit, unit_pages);
     assert_ptr_equal(ashlar_bins_find(&bins, unit, unit), &extents[2]);
     drop(1);
     keep_at(3, 112 * unit + 2 * PAGE, 2 * unit_pages - 4); /* longer, and badly placed again */
     assert_ptr_equal(ashlar_bins_find(&bins, unit, unit), &extents[2]);
-    assert_ptr_equal(ashlar_bins_longest(&bins, unit), &extents[2]);
+    assert_ptr_equal(longest(unit, unit), &extents[2]);
 }
 
 static void the_longest_one_is_of_the_highest_bin(void **state)
 {
     (void)state;
     keep(0, 20);
-    struct ashlar_extent *longest = keep(1, 4000);
+    struct ashlar_extent *longer = keep(1, 4000);
     keep(2, 256);
-    assert_ptr_equal(ashlar_bins_longest(&bins, PAGE), longest);
-    assert_ptr_equal(ashlar_bins_longest(&bins, 2048 * PAGE), longest);
-    assert_null(ashlar_bins_longest(&bins, 4096 * PAGE));
+    assert_ptr_equal(longest(PAGE, PAGE), longer);
+    assert_ptr_equal(longest(2048 * PAGE, PAGE), longer);
+    assert_null(longest(4096 * PAGE, PAGE));
     drop(1);
-    assert_ptr_equal(ashlar_bins_longest(&bins, PAGE), &extents[2]);
-    assert_ptr_equal(ashlar_bins_longest(&bins, 256 * PAGE), &extents[2]);
-    assert_null(ashlar_bins_longest(&bins, 512 * PAGE));
-    longest = keep(3, (size_t)1 << 37);
-    assert_ptr_equal(ashlar_bins_longest(&bins, PAGE), longest);
+    assert_ptr_equal(longest(PAGE, PAGE), &extents[2]);
+    assert_ptr_equal(longest(256 * PAGE, PAGE), &extents[2]);
+    assert_null(longest(512 * PAGE, PAGE));
+    longer = keep(3, (size_t)1 << 37);
+    assert_ptr_equal(longest(PAGE, PAGE), longer);
+}
+
+/* What the predicate below was asked about, in order, and what it says yes to. */
+static const struct ashlar_extent *asked[EXTENTS];
+static size_t asked_count;
+static const struct ashlar_extent *wanted;
+
+static bool is_wanted(const struct ashlar_extent *extent, size_t len_bytes, size_t align)
+{
+    assert_int_equal(len_bytes, 7 * PAGE);
+    assert_int_equal(align, 2 * PAGE);
+    assert_true(asked_count < EXTENTS);
+    asked[asked_count++] = extent;
+    return extent == wanted;
+}
+
+static struct ashlar_extent *search_longest(size_t least_pages)
+{
+    asked_count = 0;
+    return ashlar_bins_longest(&bins, least_pages * PAGE, is_wanted, 7 * PAGE, 2 * PAGE);
+}
+
+static void the_asker_says_which_of_the_long_ones_will_do(void **state)
+{
+    (void)state;
+    wanted = keep(0, 33);
+    keep(1, 100);
+    keep(2, 4000);
+    keep(3, 20);
+    assert_ptr_equal(search_longest(1), wanted);
+    assert_int_equal(asked_count, 3); /* from the longest down, and no further than that */
+    assert_ptr_equal(asked[0], &extents[2]);
+    assert_ptr_equal(asked[1], &extents[1]);
+    assert_ptr_equal(asked[2], &extents[0]);
+    assert_ptr_equal(search_longest(34), wanted); /* whose bin it is of */
+    assert_null(search_longest(36));
+    assert_int_equal(asked_count, 2);
+    assert_null(search_longest(4096));
+    assert_int_equal(asked_count, 0);
+    drop(0);
+    assert_null(search_longest(1));
+    assert_int_equal(asked_count, 3);
+}
+
+static void of_many_long_ones_some_are_looked_at(void **state)
+{
+    (void)state;
+    wanted = keep(0, 4000);
+    for (size_t i = 1; i < 40; i++)
+        keep(i, i < 32 ? 4000 : 8000);
+    assert_null(search_longest(1));
+    assert_int_equal(asked_count, LONGEST_TRIES);
+    for (size_t i = 0; i < LONGEST_TRIES; i++) /* warm ones first */
+        assert_ptr_equal(asked[i], &extents[39 - i]);
+    wanted = &extents[40 - LONGEST_TRIES];
+    assert_ptr_equal(search_longest(1), wanted);
+    wanted = &extents[39 - LONGEST_TRIES];
+    assert_null(search_longest(1));
 }
 
 /* True when some multiple of `align` in the extent will do: tried page by page. */
@@ -342,6 +416,8 @@ int main(void)
         CASE(a_place_leaves_a_front_that_can_be_an_extent),
         CASE(a_coarse_alignment_is_found_where_it_fits),
         CASE(the_longest_one_is_of_the_highest_bin),
+        CASE(the_asker_says_which_of_the_long_ones_will_do),
+        CASE(of_many_long_ones_some_are_looked_at),
         CASE(random_places_are_found_when_there_are_any),
         CASE(what_is_found_is_of_the_bin_of_the_best_fit),
     };

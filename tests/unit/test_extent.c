@@ -102,8 +102,8 @@ static void a_new_descriptor_is_zero_whatever_it_was_before(void **state)
     assert_false(ashlar_list_is_linked(&extent->age));
     assert_int_equal(extent->freed_ms, 0);
     assert_null(extent->late_next);
-    assert_int_equal(extent->mappings_spent, 0);
-    assert_false(extent->is_patched || extent->is_linked || extent->is_counted);
+    assert_int_equal(extent->hole_bytes, 0);
+    assert_false(extent->is_linked || extent->is_counted);
     assert_ptr_equal(ashlar_extent_of(&extent->span), extent);
     ashlar_extent_delete(extent);
 }
@@ -172,8 +172,6 @@ static void a_piece_cut_off_is_of_the_same_state_and_age(void **state)
     (void)state;
     struct ashlar_extent *extent = make(0, 20, ASHLAR_EXTENT_DIRTY);
     extent->freed_ms = 77;
-    extent->is_patched = true;
-    extent->mappings_spent = 2;
     struct ashlar_extent *front = ashlar_extent_cut_front(extent, start + 8 * PAGE);
     struct ashlar_extent *rear = ashlar_extent_cut_rear(extent, 4 * PAGE);
     expect_span(front, 0, 7, 0);
@@ -183,14 +181,68 @@ static void a_piece_cut_off_is_of_the_same_state_and_age(void **state)
     for (int i = 0; i < 2; i++) {
         assert_int_equal(pieces[i]->state, ASHLAR_EXTENT_DIRTY);
         assert_int_equal(pieces[i]->freed_ms, 77);
-        assert_true(pieces[i]->is_patched);
-        assert_int_equal(pieces[i]->mappings_spent, 0); /* or they were returned twice */
         assert_false(ashlar_list_is_linked(&pieces[i]->bin));
         assert_false(pieces[i]->is_counted);
     }
-    assert_int_equal(extent->mappings_spent, 2);
     assert_ptr_equal(ashlar_extent_behind(front), extent);
     assert_ptr_equal(ashlar_extent_behind(extent), rear);
+}
+
+static void expect_holes(const struct ashlar_extent *extent, size_t hole_pages)
+{
+    assert_int_equal(extent->hole_bytes, hole_pages * PAGE);
+    assert_int_equal(ashlar_extent_full_bytes(extent), extent->len_bytes - hole_pages * PAGE);
+}
+
+static void holes_that_may_lie_on_either_side_of_a_cut_are_nobodys(void **state)
+{
+    (void)state;
+    struct ashlar_extent *extent = make(0, 20, ASHLAR_EXTENT_DIRTY);
+    extent->hole_bytes = 6 * PAGE;
+    struct ashlar_extent *front = ashlar_extent_cut_front(extent, start + 6 * PAGE);
+    expect_span(front, 0, 5, 0); /* and the page between them */
+    expect_holes(front, 0);
+    expect_holes(extent, 0);
+}
+
+static void each_piece_has_the_holes_that_have_no_place_in_the_other(void **state)
+{
+    (void)state;
+    struct ashlar_extent *extent = make(0, 20, ASHLAR_EXTENT_DIRTY);
+    extent->hole_bytes = 18 * PAGE;
+    struct ashlar_extent *front = ashlar_extent_cut_front(extent, start + 12 * PAGE);
+    expect_span(front, 0, 11, 0);
+    expect_span(extent, 12, 8, 0);
+    expect_holes(front, 18 - 8 - 1);
+    expect_holes(extent, 18 - 11 - 1);
+    struct ashlar_extent *rear = ashlar_extent_cut_rear(extent, 3 * PAGE);
+    expect_span(rear, 16, 4, 0);
+    expect_holes(rear, 6 - 3 - 1);
+    expect_holes(extent, 6 - 4 - 1);
+}
+
+static void pieces_of_nothing_but_holes_are_nothing_but_holes(void **state)
+{
+    (void)state;
+    struct ashlar_extent *extent = make(0, 20, ASHLAR_EXTENT_DIRTY);
+    extent->hole_bytes = 20 * PAGE;
+    struct ashlar_extent *front = ashlar_extent_cut_front(extent, start + 5 * PAGE);
+    struct ashlar_extent *rear = ashlar_extent_cut_rear(extent, 6 * PAGE);
+    expect_holes(front, 4);
+    expect_holes(extent, 6);
+    expect_holes(rear, 8);
+}
+
+static void without_a_descriptor_holes_stay_where_they_are(void **state)
+{
+    (void)state;
+    struct ashlar_extent *extent = make(0, 20, ASHLAR_EXTENT_DIRTY);
+    extent->hole_bytes = 5 * PAGE;
+    use_up_descriptors();
+    assert_null(ashlar_extent_cut_front(extent, start + 18 * PAGE));
+    expect_holes(extent, 5);
+    assert_null(ashlar_extent_cut_rear(extent, 12 * PAGE));
+    expect_holes(extent, 5);
 }
 
 static void a_page_and_a_guard_are_the_least_front(void **state)
@@ -243,15 +295,14 @@ static void of_two_joined_the_longer_one_stays_with_its_age(void **state)
         struct ashlar_extent *high = make(low_pages + 1, 13 - low_pages, ASHLAR_EXTENT_DIRTY);
         low->freed_ms = 100;
         high->freed_ms = 200;
-        low->mappings_spent = 2;
-        high->mappings_spent = 4;
-        (is_low_longer ? high : low)->is_patched = true;
+        low->hole_bytes = PAGE;
+        high->hole_bytes = 2 * PAGE;
         struct ashlar_extent *joined = ashlar_extent_join(low, high);
         assert_ptr_equal(joined, is_low_longer ? low : high);
         expect_span(joined, 0, 14, 0); /* the guard between them is payload now */
         assert_int_equal(joined->freed_ms, is_low_longer ? 100 : 200);
-        assert_int_equal(joined->mappings_spent, 6);
-        assert_true(joined->is_patched);
+        assert_int_equal(joined->hole_bytes, 3 * PAGE);
+        assert_int_equal(ashlar_extent_full_bytes(joined), 11 * PAGE); /* the guard's page, too */
         assert_null(ashlar_extent_before(joined));
         assert_null(ashlar_extent_behind(joined));
         /* The other is on neither list. */
@@ -300,6 +351,7 @@ static size_t expect_model(void)
         assert_ptr_equal(ashlar_extent_end(extent), start + next * PAGE);
         assert_int_equal(extent->state, model[at]);
         assert_true(extent->len_bytes >= PAGE);
+        assert_true(extent->state == ASHLAR_EXTENT_LIVE || extent->hole_bytes <= extent->len_bytes);
         assert_ptr_equal(ashlar_extent_before(extent), before);
         if (before != NULL)
             assert_ptr_equal(ashlar_extent_behind(before), extent);
@@ -318,6 +370,13 @@ static struct ashlar_extent *nth_extent(size_t n)
     return ASHLAR_CONTAINER_OF(link, struct ashlar_extent, neighbours);
 }
 
+/* Of so many holes in an extent of `npages`, those that a piece has wherever they are. */
+static void expect_least_holes(const struct ashlar_extent *piece, size_t hole_bytes, size_t npages)
+{
+    size_t outside = npages * PAGE - piece->len_bytes;
+    assert_int_equal(piece->hole_bytes, hole_bytes > outside ? hole_bytes - outside : 0);
+}
+
 /* Cuts a freed extent as a request would, the front (if there is one) two pages long at least. */
 static void cut_for_a_request(struct ashlar_extent *extent, uint64_t *seed)
 {
@@ -326,14 +385,21 @@ static void cut_for_a_request(struct ashlar_extent *extent, uint64_t *seed)
     front = front >= 2 ? front : 0;
     size_t wanted = 1 + test_random_below(seed, npages - front);
     size_t base = page_of(extent->base) + front;
+    size_t holes = extent->hole_bytes;
     int freed = (int)extent->state;
-    if (front != 0)
-        assert_int_equal(page_of(ashlar_extent_cut_front(extent, start + base * PAGE)->base),
-                         base - front);
+    if (front != 0) {
+        struct ashlar_extent *piece = ashlar_extent_cut_front(extent, start + base * PAGE);
+        assert_int_equal(page_of(piece->base), base - front);
+        expect_least_holes(piece, holes, npages);
+        expect_least_holes(extent, holes, npages);
+    }
     struct ashlar_extent *rear = ashlar_extent_cut_rear(extent, wanted * PAGE);
     assert_int_equal(rear != NULL, npages - front - wanted >= 2);
-    if (rear != NULL)
+    if (rear != NULL) {
         model[base + wanted + 1] = freed;
+        expect_least_holes(rear, holes, npages);
+        expect_least_holes(extent, holes, npages);
+    }
     ashlar_extent_forget_age(extent);
     extent->state = ASHLAR_EXTENT_LIVE;
     model[base] = ASHLAR_EXTENT_LIVE;
@@ -345,8 +411,11 @@ static void free_extent(struct ashlar_extent *extent, uint64_t *seed)
     extent->len_bytes += extent->room_bytes;
     extent->room_bytes = 0;
     extent->state = test_random_below(seed, 2) ? ASHLAR_EXTENT_CLEAN : ASHLAR_EXTENT_DIRTY;
-    if (extent->state == ASHLAR_EXTENT_DIRTY)
+    extent->hole_bytes = 0;
+    if (extent->state == ASHLAR_EXTENT_DIRTY) {
         ashlar_list_push_back(&ages, &extent->age);
+        extent->hole_bytes = test_random_below(seed, extent->len_bytes / PAGE + 1) * PAGE;
+    }
     model[page_of(extent->base)] = (int)extent->state;
 }
 
@@ -356,7 +425,8 @@ static void join_with_the_next(struct ashlar_extent *extent)
     if (behind == NULL || behind->state != extent->state)
         return;
     model[page_of(behind->base)] = NOTHING_BEGINS;
-    ashlar_extent_join(extent, behind);
+    size_t holes = extent->hole_bytes + behind->hole_bytes;
+    assert_int_equal(ashlar_extent_join(extent, behind)->hole_bytes, holes);
 }
 
 static void random_cuts_and_joins_always_cover_the_same_addresses(void **state)
@@ -366,7 +436,7 @@ static void random_cuts_and_joins_always_cover_the_same_addresses(void **state)
     size_t most = 0;
     for (size_t i = 0; i < WHOLE_PAGES; i++)
         model[i] = NOTHING_BEGINS;
-    make(0, WHOLE_PAGES - 1, ASHLAR_EXTENT_CLEAN)->mappings_spent = 6;
+    make(0, WHOLE_PAGES - 1, ASHLAR_EXTENT_CLEAN);
     model[0] = ASHLAR_EXTENT_CLEAN;
     for (int step = 0; step < 20000; step++) {
         size_t count = expect_model();
@@ -379,10 +449,6 @@ static void random_cuts_and_joins_always_cover_the_same_addresses(void **state)
         else
             cut_for_a_request(extent, &seed);
     }
-    size_t spent = 0;
-    for (size_t i = expect_model(); i-- > 0;)
-        spent += nth_extent(i)->mappings_spent;
-    assert_int_equal(spent, 6);
     assert_true(most > WHOLE_PAGES / 10);
 }
 
@@ -398,6 +464,10 @@ int main(void)
         CASE(extents_are_linked_by_address_in_whatever_order_they_come),
         CASE(extents_with_a_gap_between_them_are_not_neighbours),
         CASE(a_piece_cut_off_is_of_the_same_state_and_age),
+        CASE(holes_that_may_lie_on_either_side_of_a_cut_are_nobodys),
+        CASE(each_piece_has_the_holes_that_have_no_place_in_the_other),
+        CASE(pieces_of_nothing_but_holes_are_nothing_but_holes),
+        CASE(without_a_descriptor_holes_stay_where_they_are),
         CASE(a_page_and_a_guard_are_the_least_front),
         CASE(a_rest_of_two_pages_is_a_piece_and_of_one_page_room),
         CASE(without_a_descriptor_a_front_stays_and_a_rear_is_room),

@@ -83,6 +83,47 @@ static void the_short_way_finds_what_waits_and_takes_the_long_one_now_and_then(v
     assert_null(ashlar_large_take_kept(SIZE_MAX));
 }
 
+static void what_is_taken_is_counted_and_what_is_flushed_is_not(void **state)
+{
+    (void)state;
+    char *block = alloc(LEN);
+    size_t hits = ashlar_front_hits();
+    free_block(block);
+    assert_int_equal(ashlar_front_hits(), hits);
+    assert_null(ashlar_large_take_kept(2 * LEN));
+    assert_int_equal(ashlar_front_hits(), hits);
+    for (size_t i = 1; i <= 10; i++) {
+        assert_ptr_equal(alloc(LEN), block);
+        assert_int_equal(ashlar_front_hits(), hits + i);
+        free_block(block);
+    }
+    assert_true(ashlar_large_trim());
+    assert_int_equal(ashlar_front_hits(), hits + 10);
+}
+
+/* Each counts by itself: those of threads that have gone stay in the sum. */
+static void *take_one_again(void *length)
+{
+    char *block = alloc(*(size_t *)length);
+    free_block(block);
+    assert_ptr_equal(alloc(*(size_t *)length), block);
+    free_block(block);
+    return NULL;
+}
+
+static void the_threads_are_counted_together(void **state)
+{
+    (void)state;
+    size_t hits = ashlar_front_hits();
+    for (size_t i = 0; i < 5; i++) {
+        pthread_t thread;
+        size_t length = LEN + i * PAGE;
+        assert_int_equal(pthread_create(&thread, NULL, take_one_again, &length), 0);
+        pthread_join(thread, NULL);
+    }
+    assert_int_equal(ashlar_front_hits(), hits + 5);
+}
+
 static void what_waits_is_kept_not_live(void **state)
 {
     (void)state;
@@ -152,6 +193,28 @@ static void nothing_waits_when_options_want_nothing_kept(void **state)
     free_block(alloc(LEN));
     assert_int_equal(ashlar_front_blocks(), 0);
     assert_int_equal(ashlar_count_read(cache_kept_bytes), 0);
+}
+
+static void what_waits_is_let_alone_while_there_is_room_for_fresh_pages(void **state)
+{
+    (void)state;
+    char *low = alloc(LEN);
+    char *high = alloc(LEN);
+    char *pin = alloc(PAGE);
+    free_block(low);
+    free_block(high);
+    char *longer = alloc(LEN + PAGE); /* both would do together */
+    assert_int_equal(ashlar_front_blocks(), 2);
+    assert_ptr_not_equal(longer, low);
+    free_block(longer);
+    /* Beyond the law they are looked at first. */
+    ashlar_count_add(arena_dirty_bytes, ASHLAR_GIB);
+    longer = alloc(LEN + 2 * PAGE);
+    ashlar_count_sub(arena_dirty_bytes, ASHLAR_GIB);
+    assert_ptr_equal(longer, low);
+    assert_int_equal(ashlar_front_blocks(), 0);
+    free_block(longer);
+    free_block(pin);
 }
 
 static void a_coarser_alignment_is_not_served_by_chance(void **state)
@@ -226,12 +289,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_freed_block_waits_for_a_request_of_its_length),
         CASE(the_short_way_finds_what_waits_and_takes_the_long_one_now_and_then),
+        CASE(what_is_taken_is_counted_and_what_is_flushed_is_not),
+        CASE(the_threads_are_counted_together),
         CASE(what_waits_is_kept_not_live),
         CASE(freeing_what_waits_is_a_double_free),
         CASE(what_waits_reads_as_zero_when_zero_is_asked_for),
         CASE(what_waits_goes_back_when_its_time_is_up),
         CASE(trimming_takes_what_waits),
         CASE(nothing_waits_when_options_want_nothing_kept),
+        CASE(what_waits_is_let_alone_while_there_is_room_for_fresh_pages),
         CASE(a_coarser_alignment_is_not_served_by_chance),
         CASE(more_blocks_than_slots_push_the_oldest_out),
         CASE(threads_never_get_the_same_block),

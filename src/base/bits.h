@@ -63,14 +63,17 @@ static inline bool ashlar_bitmap_get(const _Atomic uint64_t *map, size_t bit)
     return (atomic_load_explicit(&map[bit / 64], memory_order_relaxed) >> (bit % 64)) & 1;
 }
 
-/* Sets, or clears, the bits [first, end); how many were otherwise before. */
+/* Sets, or clears, the bits [first, end); how many were otherwise before. Words that are so already
+   are not written: most of a map of a big region is never touched. */
 static inline size_t ashlar_bitmap_set_run(_Atomic uint64_t *map, size_t first, size_t end)
 {
     size_t changed = 0;
     while (first < end) {
         size_t stop = ashlar_min_size(end, (first / 64 + 1) * 64);
         uint64_t mask = ashlar_bit_run((unsigned)(first % 64), (unsigned)(stop - first));
-        uint64_t before = atomic_fetch_or_explicit(&map[first / 64], mask, memory_order_relaxed);
+        uint64_t before = atomic_load_explicit(&map[first / 64], memory_order_relaxed);
+        if ((mask & ~before) != 0)
+            before = atomic_fetch_or_explicit(&map[first / 64], mask, memory_order_relaxed);
         changed += ashlar_bit_count(mask & ~before);
         first = stop;
     }
@@ -83,7 +86,9 @@ static inline size_t ashlar_bitmap_clear_run(_Atomic uint64_t *map, size_t first
     while (first < end) {
         size_t stop = ashlar_min_size(end, (first / 64 + 1) * 64);
         uint64_t mask = ashlar_bit_run((unsigned)(first % 64), (unsigned)(stop - first));
-        uint64_t before = atomic_fetch_and_explicit(&map[first / 64], ~mask, memory_order_relaxed);
+        uint64_t before = atomic_load_explicit(&map[first / 64], memory_order_relaxed);
+        if ((mask & before) != 0)
+            before = atomic_fetch_and_explicit(&map[first / 64], ~mask, memory_order_relaxed);
         changed += ashlar_bit_count(mask & before);
         first = stop;
     }

@@ -28,6 +28,8 @@
 
 static size_t live_bytes;
 static size_t counted_blocks; /* ever */
+static size_t front_hits;     /* as of front_hits_ms: summing them up takes a while */
+static uint64_t front_hits_ms;
 
 static _Atomic bool wants_small;
 static _Atomic bool has_learned;
@@ -70,7 +72,7 @@ static size_t all_bytes(size_t dirty_bytes)
 /* Blocks that came to life so far. */
 static size_t new_blocks(void)
 {
-    return counted_blocks + ashlar_front_hits();
+    return counted_blocks + front_hits;
 }
 
 void ashlar_account_note_locked(uint64_t now_ms)
@@ -79,6 +81,10 @@ void ashlar_account_note_locked(uint64_t now_ms)
                                                  : DEFAULT_WINDOW_MS;
     /* What comes from a thread's front brings the time when it was freed. */
     uint64_t age_ms = now_ms > peak.start_ms ? now_ms - peak.start_ms : 0;
+    if (now_ms > front_hits_ms) {
+        front_hits = ashlar_front_hits();
+        front_hits_ms = now_ms;
+    }
     if (age_ms < window_ms && live_bytes + small_live_bytes() <= peak.now_bytes)
         return;
     size_t live = really_live_bytes();
@@ -182,8 +188,10 @@ bool ashlar_account_wants_small(void)
 
 bool ashlar_account_has_room_locked(size_t dirty_bytes, size_t more_bytes)
 {
-    return all_bytes(dirty_bytes) + more_bytes <= memory_limit() &&
-           dirty_bytes + ashlar_front_bytes() <= (size_t)ashlar_opt.cache_max;
+    size_t all = all_bytes(dirty_bytes);
+    return all + more_bytes <= memory_limit() &&
+           (all <= (size_t)ashlar_opt.cache_max ||
+            dirty_bytes + ashlar_front_bytes() <= (size_t)ashlar_opt.cache_max);
 }
 
 uint64_t ashlar_account_too_old_ms(uint64_t now_ms)

@@ -11,7 +11,8 @@
  *             peak is that of the running window of one decay time and the one before it; of all
  *             time when nothing is ever given back (decay_ms:-1).
  * Locking     LARGE, held by the caller, for all calls named _locked.
- * Layer       large/. Uses extent, front, conf. Used by mapcache, purge, large.
+ * Layer       large/. Uses extent, front, conf. Used by mapcache, purge, take,
+ *             resize, large.
  */
 #ifndef ASHLAR_LARGE_ACCOUNT_H
 #define ASHLAR_LARGE_ACCOUNT_H

@@ -9,7 +9,7 @@
  *             and counted; it never fails an allocation.
  * Locking     The maps are atomic; a page's bit is changed only by who owns the page. The kernel is
  *             called without any lock.
- * Layer       large/. Uses map, conf, os. Used by mapcache, large.
+ * Layer       large/. Uses map, conf, os. Used by pieces, purge, recycle, take, resize.
  */
 #ifndef ASHLAR_LARGE_GUARD_H
 #define ASHLAR_LARGE_GUARD_H

@@ -8,7 +8,7 @@
  * Invariants  Advice is given to whole regions that hold nothing but such blocks, so it never
  *             reaches another's pages (map/region.h).
  * Locking     Thread-safe, atomics only. observe calls the kernel.
- * Layer       large/. Uses conf, os. Used by large.
+ * Layer       large/. Uses conf, os. Used by take, large.
  */
 #ifndef ASHLAR_LARGE_HUGE_H
 #define ASHLAR_LARGE_HUGE_H

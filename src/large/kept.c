@@ -38,14 +38,21 @@ void ashlar_kept_remove(struct ashlar_extent *extent)
     ashlar_count_sub(cache_kept_bytes, ashlar_extent_full_bytes(extent));
 }
 
+static uint64_t freed_ms_of(struct ashlar_list *age)
+{
+    return ASHLAR_CONTAINER_OF(age, struct ashlar_extent, age)->freed_ms;
+}
+
 void ashlar_kept_list_by_age(struct ashlar_extent *extent)
 {
     if (ages.next == NULL)
         ashlar_list_init(&ages);
-    /* From the youngest on; but what comes from a thread's front was freed a while ago. */
+    /* Mostly it is the youngest; but what comes from a thread's front, or was not moved after all,
+       was freed a while ago, and is the oldest as often as not. */
     struct ashlar_list *where = ages.prev;
-    while (where != &ages &&
-           ASHLAR_CONTAINER_OF(where, struct ashlar_extent, age)->freed_ms > extent->freed_ms)
+    if (where != &ages && extent->freed_ms < freed_ms_of(ages.next))
+        where = &ages;
+    while (where != &ages && freed_ms_of(where) > extent->freed_ms)
         where = where->prev;
     ashlar_list_insert_after(where, &extent->age);
 }

@@ -2,9 +2,8 @@
  * mapcache.c - freed extents kept for reuse
  *
  * Purpose     See mapcache.h.
- * Invariants  Every DIRTY and every CLEAN extent is in kept.h's sets, but that one which is all of
- *             its region and CLEAN: it is on no list but `retired`, and its region is off the list
- *             of regions.
+ * Invariants  Every DIRTY and every CLEAN extent is in kept.h's sets. One that is all of its region
+ *             and clean is BUSY, on no list but `retired`, and its region off the list of regions.
  * Locking     LARGE. The stack `late` is lock-free (pushes only; the holder of LARGE takes all).
  * Layer       large/.
  */
@@ -16,6 +15,7 @@
 #include "large/account.h"
 #include "large/front.h"
 #include "large/kept.h"
+#include "large/sample.h"
 
 /*
  * What was purged, or lost its pages to a move, between freed blocks is joined with them up to this
@@ -28,6 +28,12 @@
 
 /* Kept pages that are less than this part of a request are not worth being lengthened for it. */
 #define LONGER_PART 4
+
+/* So much in the threads' fronts is a few blocks. */
+#define FRONTS_SPARED_BYTES (16 * ASHLAR_MIB)
+
+/* A block that grows leaves so much of its length free behind it, if that can be had. */
+#define ROOM_PART 8
 
 /* From a victim of the law as long as this goes what is too much, and this part of it beside, so
    that the next one is not due at once; in whole units. All of it would be faulted again. */
@@ -80,13 +86,16 @@ static bool cut_to_size(struct ashlar_extent *extent, size_t len_bytes, size_t a
 }
 
 /* A DIRTY extent that fits. Before fresh pages are taken, what waits in the threads' fronts is
-   joined with its neighbours: it may fit then, and can be recycled at least. */
+   joined with its neighbours: it may fit then, and can be recycled at least. But where there is
+   room for more, a few blocks wait on: they serve the next request of their length without a
+   call. */
 static struct ashlar_extent *find_dirty(size_t len_bytes, size_t align)
 {
     uint64_t freed_ms;
     bool has_more = false;
     struct ashlar_extent *found = ashlar_kept_find_dirty(len_bytes, align);
-    if (found != NULL || ashlar_mapcache_has_room_locked(len_bytes))
+    if (found != NULL || (ashlar_front_bytes() <= FRONTS_SPARED_BYTES &&
+                          ashlar_mapcache_has_room_locked(len_bytes)))
         return found;
     struct ashlar_extent *extent;
     while ((extent = ashlar_front_flush(UINT64_MAX, &freed_ms)) != NULL) {
@@ -102,6 +111,9 @@ struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align
     struct ashlar_extent *extent = NULL;
     if (want == ASHLAR_WANT_ANY || want == ASHLAR_WANT_DIRTY)
         extent = find_dirty(len_bytes, align);
+    if (want == ASHLAR_WANT_CLEAN_ROOMY)
+        extent = ashlar_kept_find_clean(ASHLAR_PAGES_BASE, len_bytes + len_bytes / ROOM_PART,
+                                        align);
     if (extent == NULL && want != ASHLAR_WANT_DIRTY) {
         bool is_huge = want == ASHLAR_WANT_CLEAN_HUGE;
         extent = ashlar_kept_find_clean(is_huge ? ASHLAR_PAGES_HUGE : ASHLAR_PAGES_BASE, len_bytes,
@@ -357,8 +369,11 @@ bool ashlar_mapcache_grow_locked(struct ashlar_extent *extent, size_t len_bytes,
 static void spare_rest(struct ashlar_extent *extent)
 {
     size_t excess = ashlar_account_excess_locked(ashlar_kept_bytes());
-    size_t goes = ashlar_align_up(excess + extent->len_bytes / SPARE_PART, SPARE_UNIT_BYTES);
-    if (extent->len_bytes < SPARE_MIN_BYTES || goes > extent->len_bytes / 2)
+    /* All holes may lie in what goes. */
+    size_t goes = ashlar_align_up(excess + extent->hole_bytes + extent->len_bytes / SPARE_PART,
+                                  SPARE_UNIT_BYTES);
+    if (extent->len_bytes < SPARE_MIN_BYTES || goes > extent->len_bytes / 2 ||
+        ashlar_sample_are_freed_empty())
         return;
     ashlar_kept_remove(extent);
     struct ashlar_extent *rest = is_clean(ashlar_extent_before(extent))
@@ -392,9 +407,12 @@ bool ashlar_mapcache_has_room_locked(size_t len_bytes)
 
 bool ashlar_mapcache_is_due_locked(uint64_t now_ms)
 {
-    return !ashlar_list_is_empty(&retired) || next_victim(ASHLAR_VICTIMS_DUE, now_ms) != NULL ||
-           ashlar_account_is_too_much_locked(ashlar_kept_bytes()) ||
-           ashlar_front_oldest_ms() <= ashlar_account_too_old_ms(now_ms);
+    if (!ashlar_list_is_empty(&retired) ||
+        ashlar_front_oldest_ms() <= ashlar_account_too_old_ms(now_ms))
+        return true;
+    if (ashlar_kept_oldest() != NULL)
+        return next_victim(ASHLAR_VICTIMS_DUE, now_ms) != NULL;
+    return ashlar_account_is_too_much_locked(ashlar_kept_bytes()); /* in the fronts, or small */
 }
 
 /* Takes a DIRTY extent out of everybody's reach. */
@@ -406,10 +424,11 @@ static void detach(struct ashlar_extent *extent)
         make_busy(extent);
 }
 
-static bool is_that_long(const struct ashlar_extent *extent, size_t len_bytes, size_t align)
+/* Moved pages take the advice of their mapping along: those of huge regions stay there. */
+static bool can_be_moved(const struct ashlar_extent *extent, size_t len_bytes, size_t align)
 {
     (void)align;
-    return extent->len_bytes >= len_bytes;
+    return extent->len_bytes >= len_bytes && extent->region->pages == ASHLAR_PAGES_BASE;
 }
 
 struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_t least_bytes,
@@ -417,8 +436,8 @@ struct ashlar_extent *ashlar_mapcache_detach_run_locked(size_t want_bytes, size_
 {
     size_t page = ashlar_os_facts.page_bytes;
     struct ashlar_extent *extent = ashlar_kept_find_dirty(want_bytes, page);
-    if (extent == NULL)
-        extent = ashlar_kept_longest_dirty(least_bytes, is_that_long, least_bytes, page);
+    if (extent == NULL || !can_be_moved(extent, want_bytes, page))
+        extent = ashlar_kept_longest_dirty(least_bytes, can_be_moved, least_bytes, page);
     if (extent == NULL)
         return NULL;
     *run_bytes = ashlar_min_size(extent->len_bytes, want_bytes);
@@ -441,7 +460,7 @@ void ashlar_mapcache_put_run(struct ashlar_extent *extent, size_t run_bytes, uin
     make_busy(extent);
     if (rear != NULL) {
         make_busy(rear);
-        ashlar_mapcache_put_locked(rear, ASHLAR_EXTENT_DIRTY, now_ms);
+        ashlar_mapcache_put_locked(rear, ASHLAR_EXTENT_DIRTY, extent->freed_ms);
         state = ASHLAR_EXTENT_CLEAN;
     }
     ashlar_mapcache_put_locked(extent, state, now_ms);

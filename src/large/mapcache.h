@@ -8,7 +8,7 @@
  * Locking     LARGE for all calls named _locked; the caller holds it. The others take it
  *             themselves, and call the kernel without it. An insertion that meets a shut lock waits
  *             on a lock-free stack for the next holder.
- * Layer       large/. Uses account, bins, front, map. Used by recycle, purge, large.
+ * Layer       large/. Uses account, kept, front, sample, map. Used by recycle, purge, take, resize.
  */
 #ifndef ASHLAR_LARGE_MAPCACHE_H
 #define ASHLAR_LARGE_MAPCACHE_H
@@ -26,8 +26,9 @@ void ashlar_mapcache_unlock(void);
 enum ashlar_mapcache_want {
     ASHLAR_WANT_ANY, /* dirty ones; else clean ones of base pages */
     ASHLAR_WANT_DIRTY,
-    ASHLAR_WANT_CLEAN,      /* of base pages */
-    ASHLAR_WANT_CLEAN_HUGE, /* of a region of huge pages */
+    ASHLAR_WANT_CLEAN,       /* of base pages */
+    ASHLAR_WANT_CLEAN_ROOMY, /* the same, with clean space behind if there is any so long */
+    ASHLAR_WANT_CLEAN_HUGE,  /* of a region of huge pages */
 };
 
 /*

@@ -10,7 +10,7 @@
  *             joined two of them: then there are fewer.
  * Locking     The maps are atomic; a range is noted by who owns it, without a lock. Two owners of
  *             neighbours at once may leave the cut between them wrong until one is noted again.
- * Layer       large/. Uses guard, map, conf. Used by recycle, purge, large.
+ * Layer       large/. Uses guard, map, conf. Used by recycle, purge, resize.
  */
 #ifndef ASHLAR_LARGE_PIECES_H
 #define ASHLAR_LARGE_PIECES_H

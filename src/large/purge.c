@@ -77,7 +77,7 @@ static bool purge_extents(struct ashlar_extent **extents, size_t count, uint64_t
 static bool unmap_retired(struct ashlar_extent *extent, uint64_t now_ms)
 {
     /* The guards, and the maps that know of them, go with the region or stay with it. */
-    size_t moved = ashlar_pieces_count(extent->region);
+    size_t moved = ashlar_count_read(move_mappings) != 0 ? ashlar_pieces_count(extent->region) : 0;
     size_t spent = ashlar_guard_count_mappings(extent->region, extent->base,
                                                ashlar_extent_end(extent));
     if (!ashlar_region_unmap(extent->region)) {

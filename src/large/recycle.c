@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "base/check.h"
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "large/guard.h"
@@ -29,29 +30,15 @@
 #define MAPPINGS_PER_DOUBLING 512u
 #define DOUBLINGS_MAX 5u
 
-/*
- * Moves pay only where freed blocks hold pages: one of a run that was written spares faults of ten
- * to thirty times its cost, one of a run that was not is lost. So each moved run is sampled, and
- * after so many empty ones on end moves are tried now and then only
- * (doc/decisions/0012).
- */
-#define EMPTY_RUNS_BORNE 8
+/* Where moves do not pay (sample.h) one in so many plans is tried. */
 #define TRY_EVERY 16
 
-/* Statistics, no more: a lost update does no harm. */
-static _Atomic unsigned empty_runs;    /* moved on end */
-static _Atomic unsigned plans_skipped; /* since then */
-
-static void judge_run(const char *base, size_t len_bytes)
-{
-    unsigned before = atomic_load_explicit(&empty_runs, memory_order_relaxed);
-    bool is_empty = ashlar_sample_is_empty(base, len_bytes);
-    atomic_store_explicit(&empty_runs, is_empty ? before + 1 : 0, memory_order_relaxed);
-}
+/* A statistic, no more: a lost update does no harm. */
+static _Atomic unsigned plans_skipped;
 
 static bool is_worth_a_try(void)
 {
-    if (atomic_load_explicit(&empty_runs, memory_order_relaxed) < EMPTY_RUNS_BORNE)
+    if (!ashlar_sample_are_freed_empty())
         return true;
     unsigned skipped = atomic_load_explicit(&plans_skipped, memory_order_relaxed) + 1;
     atomic_store_explicit(&plans_skipped, skipped, memory_order_relaxed);
@@ -62,6 +49,7 @@ static size_t min_run_bytes(size_t len_bytes)
 {
     size_t doublings = ashlar_count_read(move_mappings) / MAPPINGS_PER_DOUBLING;
     size_t least = ashlar_max_size(MIN_RUN_BYTES, len_bytes / MIN_RUN_PART);
+    least = ashlar_max_size(least, 2 * ashlar_os_facts.page_bytes);
     return least << ashlar_min_size(doublings, DOUBLINGS_MAX);
 }
 
@@ -97,7 +85,7 @@ static size_t to_next(uintptr_t place, size_t unit)
  * they are used (300 to 1,000 us a MiB), and others mostly are not (6 to 60 us). Elsewhere the
  * calls cost 2 us a MiB more (doc/decisions/0009).
  */
-static size_t move_piece(char *from, char *to, size_t len_bytes)
+static size_t move_piece(char *from, struct ashlar_region *to_region, char *to, size_t len_bytes)
 {
     size_t table = ashlar_os_facts.table_bytes;
     size_t done = 0;
@@ -105,8 +93,13 @@ static size_t move_piece(char *from, char *to, size_t len_bytes)
         size_t step = ashlar_min_size(to_next((uintptr_t)from + done, table),
                                       to_next((uintptr_t)to + done, table));
         step = ashlar_min_size(step, len_bytes - done);
-        if (ashlar_os_move(from + done, to + done, step) != 0)
+        if (ashlar_os_move(from + done, to + done, step) != 0) {
+            /* It may have made room there before it refused. */
+            if (!ashlar_os_is_mapped(to + done) &&
+                !ashlar_region_renew(to_region, to + done, step))
+                ashlar_fatal("the kernel has neither moved nor mapped %zu bytes", step);
             break;
+        }
         done += step;
     }
     return done;
@@ -124,7 +117,9 @@ size_t ashlar_recycle_move(struct ashlar_region *from_region, char *from,
         /* A mapping at a time: before Linux 6.17 no call takes more. */
         char *source = from + done;
         piece_bytes = (size_t)(ashlar_pieces_next(from_region, source, from + len_bytes) - source);
-        moved_bytes = ashlar_pieces_has_room() ? move_piece(source, to + done, piece_bytes) : 0;
+        moved_bytes = ashlar_pieces_has_room()
+                          ? move_piece(source, to_region, to + done, piece_bytes)
+                          : 0;
         if (moved_bytes == 0)
             break;
         ashlar_pieces_note_moved(to_region, to + done, to + done + moved_bytes);
@@ -143,11 +138,12 @@ static size_t move_run(struct ashlar_extent *run, size_t run_bytes, struct ashla
     if (!ashlar_guard_clear(run->region, run->base, run->base + run_bytes))
         return 0;
     size_t moved_bytes = ashlar_recycle_move(run->region, run->base, extent->region, to, run_bytes);
+    /* A run that may not be moved is worth as little as an empty one. */
+    ashlar_sample_note_freed(moved_bytes == 0 || ashlar_sample_is_empty(to, moved_bytes));
     if (moved_bytes == 0)
         return 0;
     ashlar_count(recycle_moves);
     ashlar_count_add(recycle_bytes, moved_bytes);
-    judge_run(to, moved_bytes);
     return moved_bytes;
 }
 
@@ -179,7 +175,7 @@ size_t ashlar_recycle_run(const struct ashlar_recycle_plan *plan, struct ashlar_
         if (is_moving) {
             put_emptied(run, moved, now_ms);
         } else {
-            ashlar_mapcache_put(run, ASHLAR_EXTENT_DIRTY, now_ms);
+            ashlar_mapcache_put(run, ASHLAR_EXTENT_DIRTY, run->freed_ms);
         }
     }
     return filled;
@@ -188,5 +184,5 @@ size_t ashlar_recycle_run(const struct ashlar_recycle_plan *plan, struct ashlar_
 void ashlar_recycle_cancel(const struct ashlar_recycle_plan *plan)
 {
     for (size_t i = 0; i < plan->count; i++)
-        ashlar_mapcache_put(plan->runs[i], ASHLAR_EXTENT_DIRTY, ashlar_os_now_ms());
+        ashlar_mapcache_put(plan->runs[i], ASHLAR_EXTENT_DIRTY, plan->runs[i]->freed_ms);
 }

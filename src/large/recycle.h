@@ -1,15 +1,15 @@
 /*
  * recycle.h - pages of freed blocks moved under new ones
  *
- * Purpose     When the law leaves no room for fresh pages and no kept extent is long enough for a
- *             request, kept pages are moved under the new block instead of purging them and
+ * Purpose     When the law leaves no room for fresh pages, or a block grows, and no kept extent
+ *             is long enough, kept pages are moved under the block instead of purging them and
  *             faulting others: 4 to 11 us a MiB against 400 to 530 (doc/decisions/0009). It also
  *             keeps the law of account.h by itself: what a new block drains was kept, so live +
  *             kept only grows with live.
  * Invariants  Pages go in runs as long as can be had, and the more mappings moves have made the
  *             longer a run has to be. With the budget for mappings spent nothing moves.
  * Locking     plan: LARGE, held by the caller. run: no lock; it calls the kernel.
- * Layer       large/. Uses mapcache, guard, pieces. Used by large.
+ * Layer       large/. Uses mapcache, guard, pieces. Used by take, resize.
  */
 #ifndef ASHLAR_LARGE_RECYCLE_H
 #define ASHLAR_LARGE_RECYCLE_H

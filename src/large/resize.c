@@ -26,7 +26,8 @@ static bool shrink(struct ashlar_extent *extent, size_t len_bytes)
     uint64_t now_ms = ashlar_os_now_ms();
     if (!ashlar_mapcache_lock())
         return false;
-    ashlar_account_shrink_locked(extent->len_bytes - len_bytes, now_ms);
+    if (extent->is_counted)
+        ashlar_account_shrink_locked(extent->len_bytes - len_bytes, now_ms);
     ashlar_mapcache_shrink_locked(extent, len_bytes, now_ms);
     bool is_due = ashlar_mapcache_is_due_locked(now_ms);
     ashlar_mapcache_unlock();
@@ -34,6 +35,14 @@ static bool shrink(struct ashlar_extent *extent, size_t len_bytes)
     if (is_due)
         ashlar_purge_due(now_ms);
     return true;
+}
+
+/* A block that a fork kept out of the account stays out. */
+static void note_growth_locked(const struct ashlar_extent *extent, size_t more_bytes,
+                               uint64_t now_ms)
+{
+    if (extent->is_counted)
+        ashlar_account_grow_locked(more_bytes, now_ms);
 }
 
 /* Plans to fill what a block has grown by, if the law leaves no room for fresh pages. LARGE
@@ -56,7 +65,7 @@ static bool grow_in_place(struct ashlar_extent *extent, size_t len_bytes)
         return false;
     bool is_grown = ashlar_mapcache_grow_locked(extent, len_bytes, &was_dirty);
     if (is_grown) {
-        ashlar_account_grow_locked(len_bytes - old_len, now_ms);
+        note_growth_locked(extent, len_bytes - old_len, now_ms);
         if (!was_dirty)
             plan_growth_locked(&plan, extent, old_len);
     }
@@ -72,7 +81,7 @@ static bool grow_in_place(struct ashlar_extent *extent, size_t len_bytes)
             return false; /* a fork is under way; what was taken stays room */
         extent->len_bytes = len_bytes;
         extent->room_bytes = 0;
-        ashlar_account_grow_locked(len_bytes - old_len, now_ms);
+        note_growth_locked(extent, len_bytes - old_len, now_ms);
         plan_growth_locked(&plan, extent, old_len);
         is_due = ashlar_mapcache_is_due_locked(now_ms);
         ashlar_mapcache_unlock();

@@ -76,7 +76,8 @@ static struct ashlar_extent *find_part_locked(struct ashlar_request *request, bo
 static struct ashlar_extent *find_clean_locked(struct ashlar_request *request, bool has_room)
 {
     bool was_dirty;
-    enum ashlar_mapcache_want want = ASHLAR_WANT_CLEAN;
+    enum ashlar_mapcache_want want = request->from != NULL ? ASHLAR_WANT_CLEAN_ROOMY
+                                                           : ASHLAR_WANT_CLEAN;
     request->clean_at = request->from != NULL ? request->from->len_bytes : 0;
     request->clean_bytes = request->len_bytes - request->clean_at;
     if (request->from != NULL || !has_room)
@@ -91,11 +92,12 @@ static struct ashlar_extent *find_clean_locked(struct ashlar_request *request, b
 /* Looks among the freed extents, by what costs least first. LARGE held. */
 static struct ashlar_extent *find_kept_locked(struct ashlar_request *request)
 {
-    struct ashlar_extent *extent = NULL;
+    bool wants_kept = request->want == ASHLAR_WANT_ANY;
+    struct ashlar_extent *extent = wants_kept ? find_full_locked(request) : NULL;
+    if (extent != NULL)
+        return extent;
     bool has_room = ashlar_mapcache_has_room_locked(request->len_bytes);
-    if (request->want == ASHLAR_WANT_ANY)
-        extent = find_full_locked(request);
-    if (extent == NULL && request->want == ASHLAR_WANT_ANY && request->pages == ASHLAR_PAGES_BASE)
+    if (wants_kept && request->pages == ASHLAR_PAGES_BASE)
         extent = find_part_locked(request, has_room);
     return extent != NULL ? extent : find_clean_locked(request, has_room);
 }

@@ -19,13 +19,14 @@
 
 #include "base/base.h"
 
-/* What this kernel and machine offer; constant after ashlar_os_boot. */
+/* What this kernel and machine offer; constant after ashlar_os_boot, but for has_move_keep. */
 struct ashlar_os_facts {
-    size_t page_bytes;           /* base page */
-    size_t table_bytes;          /* what one page table of the lowest level maps, and a huge page */
-    bool has_guard_markers;      /* MADV_GUARD_INSTALL is known (Linux 6.13) */
-    bool has_move_keep;          /* mremap(MREMAP_DONTUNMAP) is known (Linux 5.7) */
-    bool has_purge_batch;        /* process_madvise on oneself purges (Linux 6.13 or so) */
+    size_t page_bytes;      /* base page */
+    size_t table_bytes;     /* what one page table of the lowest level maps, and a huge page */
+    bool has_guard_markers; /* MADV_GUARD_INSTALL is known (Linux 6.13) */
+    _Atomic bool
+        has_move_keep;    /* mremap(MREMAP_DONTUNMAP) is known (Linux 5.7), or not tried yet */
+    bool has_purge_batch; /* process_madvise on oneself purges (Linux 6.13 or so) */
 };
 
 extern struct ashlar_os_facts ashlar_os_facts;
@@ -82,10 +83,11 @@ int ashlar_os_guard_install(void *addr, size_t len_bytes);
 int ashlar_os_guard_remove(void *addr, size_t len_bytes);
 
 /*
- * Moves the pages of [from, from + len_bytes) to `to`, over what was there. The source stays
- * mapped, empty, with the same access, and becomes a mapping of its own until a fresh mapping is
- * laid over it. Cheapest by far when both are multiples of table_bytes and so is the length: whole
- * page tables are moved then. ENOMEM, EINVAL, EFAULT: nothing has moved; copy instead.
+ * Moves the pages of [from, from + len_bytes) to `to`, over what was there, which becomes a mapping
+ * of its own. The source stays mapped, empty, with the same access. Errors: nothing has moved, but
+ * nothing may be mapped at `to` any more. EPERM: the pages are locked; a move would unlock all of
+ * the mapping they lie in. EFAULT: they lie in several mappings (before Linux 6.17). EINVAL: not
+ * known (before 5.7); has_move_keep is false from then on. ENOMEM: too many mappings.
  */
 int ashlar_os_move(void *from, void *to, size_t len_bytes);
 

@@ -197,9 +197,17 @@ int ashlar_os_guard_remove(void *addr, size_t len_bytes)
 int ashlar_os_move(void *from, void *to, size_t len_bytes)
 {
     int saved = errno;
-    void *got = mremap(from, len_bytes, len_bytes,
-                       MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
-    return settle(got == MAP_FAILED ? -1 : 0, saved);
+    /* Locked memory refuses this advice; on one page it does no harm. */
+    if (madvise(from, ashlar_os_facts.page_bytes, MADV_COLD) != 0 && errno == EINVAL) {
+        errno = saved;
+        return EPERM;
+    }
+    void *got = mremap(from, len_bytes, len_bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+                       to);
+    int error = settle(got == MAP_FAILED ? -1 : 0, saved);
+    if (error == EINVAL)
+        ashlar_os_facts.has_move_keep = false;
+    return error;
 }
 
 void ashlar_os_advise_huge(void *addr, size_t len_bytes)

@@ -83,6 +83,49 @@ static void check_fence(void)
     free(block);
 }
 
+/* Resident bytes of writable anonymous mappings that are not locked. */
+static size_t unlocked_bytes(void)
+{
+    static char text[4 * MIB];
+    size_t sum = 0, resident = 0;
+    bool is_ours = false;
+    read_file("/proc/self/smaps", text, sizeof text);
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        char access[8];
+        unsigned long inode;
+        if (sscanf(line, "%*x-%*x %7s %*x %*x:%*x %lu", access, &inode) == 2)
+            is_ours = strcmp(access, "rw-p") == 0 && inode == 0;
+        else if (sscanf(line, "Rss: %zu kB", &resident) == 1)
+            resident *= KIB;
+        else if (strncmp(line, "VmFlags:", 8) == 0 && is_ours && strstr(line, " lo") == NULL)
+            sum += resident;
+    }
+    return sum;
+}
+
+/* Moving pages unlocks the mapping that they lie in, if the allocator lets it happen. */
+static void check_blocks_stay_locked(void)
+{
+    static char *live[30];
+    uint64_t state = 5;
+    for (int round = 0; round < 1000; round++) {
+        size_t i = random_below(&state, COUNT_OF(live));
+        size_t len = 128 * KIB + random_below(&state, 4 * MIB);
+        free(live[i]);
+        live[i] = malloc(len);
+        EXPECT(live[i] != NULL);
+        touch_pages(live[i], len);
+        if (round % 10 == 0) {
+            live[i] = realloc(live[i], 2 * len);
+            EXPECT(live[i] != NULL);
+        }
+    }
+    size_t unlocked = unlocked_bytes();
+    EXPECT(!on_ashlar() || unlocked < MIB, "%zu bytes are not locked any more", unlocked);
+    for (size_t i = 0; i < COUNT_OF(live); i++)
+        free(live[i]);
+}
+
 static void check_privileged(void)
 {
     void *before = malloc(3 * MIB);
@@ -90,6 +133,7 @@ static void check_privileged(void)
         SKIP("mlockall: %s", strerror(errno));
     check_work(2 * MIB);
     check_fence();
+    check_blocks_stay_locked();
     size_t locked = proc_field_bytes("/proc/self/status", "\nVmLck:");
     EXPECT(locked > 0);
     memset(launder(before), 1, 3 * MIB);

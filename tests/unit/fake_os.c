@@ -245,8 +245,7 @@ static int map_fresh(size_t len_bytes, int prot, void **addr)
 static int map_over(void *addr, size_t len_bytes, int prot)
 {
     int saved = errno;
-    void *got = mmap(addr, len_bytes, prot,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    void *got = mmap(addr, len_bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     return settle(got != MAP_FAILED, saved);
 }
 
@@ -350,10 +349,14 @@ int ashlar_os_move(void *from, void *to, size_t len_bytes)
 {
     int saved = errno;
     int error = enter(FAKE_OS_MOVE);
-    if (error != 0)
+    if (error != 0) {
+        /* Before Linux 6.17 there is room made for a source that is refused. */
+        if (error == EFAULT)
+            (void)munmap(to, len_bytes);
         return error;
-    void *got = mremap(from, len_bytes, len_bytes,
-                       MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+    }
+    void *got = mremap(from, len_bytes, len_bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+                       to);
     return settle(got != MAP_FAILED, saved);
 }
 
@@ -467,8 +470,8 @@ void ashlar_os_boot(void)
 {
     int saved = errno;
     ashlar_os_facts.page_bytes = (size_t)getauxval(AT_PAGESZ);
-    ashlar_os_facts.table_bytes =
-        ashlar_os_facts.page_bytes / sizeof(uint64_t) * ashlar_os_facts.page_bytes;
+    ashlar_os_facts.table_bytes = ashlar_os_facts.page_bytes / sizeof(uint64_t) *
+                                  ashlar_os_facts.page_bytes;
     ashlar_os_facts.has_guard_markers = madvise(NULL, 0, MADV_GUARD_INSTALL) == 0;
     ashlar_os_facts.has_move_keep = true;
     ashlar_os_facts.has_purge_batch = false;

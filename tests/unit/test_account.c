@@ -103,6 +103,8 @@ static void wait_and_go(unsigned times)
         assert_ptr_equal(ashlar_front_take(1, 1, &displaced), &block);
         assert_null(displaced);
     }
+    now_ms++; /* they are summed up once a millisecond */
+    ashlar_account_note_locked(now_ms);
 }
 
 /* They come to life, too, although the account is not told. */

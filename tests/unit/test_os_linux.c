@@ -3,8 +3,10 @@
  */
 #include "unit/testing.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -250,6 +252,27 @@ static void moved_pages_are_at_their_new_place_and_the_old_one_is_empty(void **s
     assert_int_equal(from[0], 5);
     assert_true(test_is_zero(from + PAGE, 2 * PAGE));
     assert_int_equal(from[3 * PAGE], 5);
+    assert_int_equal(ashlar_os_unmap(from, 4 * PAGE), 0);
+    assert_int_equal(ashlar_os_unmap(to, 4 * PAGE), 0);
+}
+
+/* A move would unlock all of the mapping they lie in. */
+static void locked_pages_are_not_moved(void **state)
+{
+    (void)state;
+    char *from = map_pages(4);
+    char *to = map_pages(4);
+    memset(from, 5, 4 * PAGE);
+    memset(to, 6, 4 * PAGE);
+    if (mlock(from, 4 * PAGE) != 0)
+        skip();
+    assert_int_equal(ashlar_os_move(from, to, PAGE), EPERM);
+    assert_int_equal(from[0], 5);
+    assert_int_equal(to[0], 6);
+    assert_true(ashlar_os_facts.has_move_keep);
+    assert_int_equal(munlock(from, 4 * PAGE), 0);
+    assert_int_equal(ashlar_os_move(from, to, PAGE), 0);
+    assert_int_equal(to[0], 5);
     assert_int_equal(ashlar_os_unmap(from, 4 * PAGE), 0);
     assert_int_equal(ashlar_os_unmap(to, 4 * PAGE), 0);
 }
@@ -550,6 +573,7 @@ int main(void)
         CASE(what_is_mapped_and_what_is_in_memory_is_known_of_any_address),
         CASE(guard_markers_stand_until_they_are_removed),
         CASE(moved_pages_are_at_their_new_place_and_the_old_one_is_empty),
+        CASE(locked_pages_are_not_moved),
         CASE(the_clock_never_runs_backwards),
         CASE(the_cpus_counted_are_those_we_may_use),
         CASE(random_numbers_differ),

@@ -548,6 +548,26 @@ static void of_a_patchwork_goes_what_the_budget_allows(void **state)
     assert_true(test_is_zero(patchwork->base, 4 * UNIT));
 }
 
+/* Before Linux 6.17 the kernel makes room at the place before it looks at the source. */
+static void a_refused_move_leaves_no_hole_in_the_block(void **state)
+{
+    (void)state;
+    struct ashlar_extent *from = hold_at(3 * TABLE, TABLE);
+    struct ashlar_extent *to = hold_at(3 * TABLE, TABLE);
+    mark(from, 7);
+    for (unsigned done = 0; done < 3; done++) {
+        fake_os_fail(FAKE_OS_MOVE, done, 1, EFAULT);
+        assert_int_equal(move(from, 0, to, 0, 3 * TABLE), done * TABLE);
+        fake_os_obey();
+        for (size_t at = 0; at < 3 * TABLE; at += UNIT) {
+            assert_true(test_is_readable(to->base + at));
+            assert_int_equal(tag_of(to->base + at), at < done * TABLE ? 7 : 0);
+            assert_int_equal(tag_of(from->base + at), at < done * TABLE ? 0 : 7);
+        }
+        assert_int_equal(move(to, 0, from, 0, done * TABLE), done * TABLE);
+    }
+}
+
 static void a_move_tells_how_much_has_gone_when_the_kernel_would_not_any_more(void **state)
 {
     (void)state;
@@ -826,6 +846,7 @@ int main(void)
         CASE(no_call_goes_beyond_a_table_on_either_side),
         CASE(of_a_patchwork_one_mapping_is_moved_at_a_time),
         CASE(of_a_patchwork_goes_what_the_budget_allows),
+        CASE(a_refused_move_leaves_no_hole_in_the_block),
         CASE(a_move_tells_how_much_has_gone_when_the_kernel_would_not_any_more),
         CASE(a_run_moved_in_part_is_purged_by_a_fresh_mapping),
         CASE(runs_that_were_never_written_are_moved_now_and_then_only),

@@ -185,6 +185,25 @@ static void growing_elsewhere_moves_pages_and_copies_none(void **state)
     free_block(pin);
 }
 
+static void a_block_whose_move_was_refused_is_copied(void **state)
+{
+    (void)state;
+    char *block = alloc(30 * PAGE);
+    char *pin = alloc(PAGE);
+    test_mark(block, 30 * PAGE, 9);
+    uint64_t copied = ashlar_count_read(realloc_copied);
+    fake_os_fail(FAKE_OS_MOVE, 0, 1, EFAULT);
+    char *moved = resize(block, 60 * PAGE);
+    fake_os_obey();
+    assert_int_equal(ashlar_count_read(realloc_copied), copied + 1);
+    assert_true(test_is_marked(moved, 30 * PAGE, 9, true));
+    memset(moved + 30 * PAGE, 1, 30 * PAGE);
+    assert_true(is_fenced(moved));
+    large_check(LARGE_CHECK_KERNEL);
+    free_block(moved);
+    free_block(pin);
+}
+
 static void without_moves_growing_copies(void **state)
 {
     (void)state;
@@ -436,6 +455,7 @@ int main(void)
         CASE(growing_takes_in_what_is_free_behind_it),
         CASE(growing_at_the_edge_extends_the_region),
         CASE(growing_elsewhere_moves_pages_and_copies_none),
+        CASE(a_block_whose_move_was_refused_is_copied),
         CASE(without_moves_growing_copies),
         CASE(a_move_the_kernel_refuses_becomes_a_copy),
         CASE(a_shrink_refused_leaves_all_usable_bytes_usable),

@@ -95,8 +95,7 @@ static size_t move_piece(char *from, struct ashlar_region *to_region, char *to, 
         step = ashlar_min_size(step, len_bytes - done);
         if (ashlar_os_move(from + done, to + done, step) != 0) {
             /* It may have made room there before it refused. */
-            if (!ashlar_os_is_mapped(to + done) &&
-                !ashlar_region_renew(to_region, to + done, step))
+            if (!ashlar_os_is_mapped(to + done) && !ashlar_region_renew(to_region, to + done, step))
                 ashlar_fatal("the kernel has neither moved nor mapped %zu bytes", step);
             break;
         }
@@ -117,9 +116,8 @@ size_t ashlar_recycle_move(struct ashlar_region *from_region, char *from,
         /* A mapping at a time: before Linux 6.17 no call takes more. */
         char *source = from + done;
         piece_bytes = (size_t)(ashlar_pieces_next(from_region, source, from + len_bytes) - source);
-        moved_bytes = ashlar_pieces_has_room()
-                          ? move_piece(source, to_region, to + done, piece_bytes)
-                          : 0;
+        bool can_move = ashlar_pieces_has_room() && !ashlar_os_is_locked(source);
+        moved_bytes = can_move ? move_piece(source, to_region, to + done, piece_bytes) : 0;
         if (moved_bytes == 0)
             break;
         ashlar_pieces_note_moved(to_region, to + done, to + done + moved_bytes);

@@ -82,12 +82,15 @@ int ashlar_os_purge_many(const struct ashlar_os_range *ranges, size_t nranges, s
 int ashlar_os_guard_install(void *addr, size_t len_bytes);
 int ashlar_os_guard_remove(void *addr, size_t len_bytes);
 
+/* True when the mapping that the page of `addr` lies in is locked into memory (mlock). */
+bool ashlar_os_is_locked(void *addr);
+
 /*
  * Moves the pages of [from, from + len_bytes) to `to`, over what was there, which becomes a mapping
- * of its own. The source stays mapped, empty, with the same access. Errors: nothing has moved, but
- * nothing may be mapped at `to` any more. EPERM: the pages are locked; a move would unlock all of
- * the mapping they lie in. EFAULT: they lie in several mappings (before Linux 6.17). EINVAL: not
- * known (before 5.7); has_move_keep is false from then on. ENOMEM: too many mappings.
+ * of its own. The source stays mapped, empty, with the same access; all of its mapping is unlocked
+ * if it was locked. Errors: nothing has moved, but nothing may be mapped at `to` any more. EFAULT:
+ * the pages lie in several mappings (before Linux 6.17). EINVAL: not known (before 5.7);
+ * has_move_keep is false from then on. ENOMEM: too many mappings.
  */
 int ashlar_os_move(void *from, void *to, size_t len_bytes);
 

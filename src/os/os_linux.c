@@ -194,14 +194,18 @@ int ashlar_os_guard_remove(void *addr, size_t len_bytes)
     return error;
 }
 
-int ashlar_os_move(void *from, void *to, size_t len_bytes)
+bool ashlar_os_is_locked(void *addr)
 {
     int saved = errno;
     /* Locked memory refuses this advice; on one page it does no harm. */
-    if (madvise(from, ashlar_os_facts.page_bytes, MADV_COLD) != 0 && errno == EINVAL) {
-        errno = saved;
-        return EPERM;
-    }
+    bool is_refused = madvise(addr, ashlar_os_facts.page_bytes, MADV_COLD) != 0 && errno == EINVAL;
+    errno = saved;
+    return is_refused;
+}
+
+int ashlar_os_move(void *from, void *to, size_t len_bytes)
+{
+    int saved = errno;
     void *got = mremap(from, len_bytes, len_bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
                        to);
     int error = settle(got == MAP_FAILED ? -1 : 0, saved);

@@ -345,6 +345,12 @@ int ashlar_os_guard_remove(void *addr, size_t len_bytes)
     return error != 0 ? error : settle(madvise(addr, len_bytes, MADV_GUARD_REMOVE) == 0, saved);
 }
 
+bool ashlar_os_is_locked(void *addr)
+{
+    (void)addr;
+    return false;
+}
+
 int ashlar_os_move(void *from, void *to, size_t len_bytes)
 {
     int saved = errno;

@@ -256,25 +256,22 @@ static void moved_pages_are_at_their_new_place_and_the_old_one_is_empty(void **s
     assert_int_equal(ashlar_os_unmap(to, 4 * PAGE), 0);
 }
 
-/* A move would unlock all of the mapping they lie in. */
-static void locked_pages_are_not_moved(void **state)
+static void locked_pages_are_known_as_such(void **state)
 {
     (void)state;
-    char *from = map_pages(4);
-    char *to = map_pages(4);
-    memset(from, 5, 4 * PAGE);
-    memset(to, 6, 4 * PAGE);
-    if (mlock(from, 4 * PAGE) != 0)
+    char *pages = map_pages(4);
+    assert_false(ashlar_os_is_locked(pages)); /* nothing there yet */
+    memset(pages, 5, 4 * PAGE);
+    assert_false(ashlar_os_is_locked(pages + PAGE));
+    if (mlock(pages, 2 * PAGE) != 0)
         skip();
-    assert_int_equal(ashlar_os_move(from, to, PAGE), EPERM);
-    assert_int_equal(from[0], 5);
-    assert_int_equal(to[0], 6);
-    assert_true(ashlar_os_facts.has_move_keep);
-    assert_int_equal(munlock(from, 4 * PAGE), 0);
-    assert_int_equal(ashlar_os_move(from, to, PAGE), 0);
-    assert_int_equal(to[0], 5);
-    assert_int_equal(ashlar_os_unmap(from, 4 * PAGE), 0);
-    assert_int_equal(ashlar_os_unmap(to, 4 * PAGE), 0);
+    assert_true(ashlar_os_is_locked(pages));
+    assert_true(ashlar_os_is_locked(pages + PAGE));
+    assert_false(ashlar_os_is_locked(pages + 2 * PAGE));
+    assert_int_equal(munlock(pages, 2 * PAGE), 0);
+    assert_false(ashlar_os_is_locked(pages));
+    assert_int_equal(pages[0], 5);
+    assert_int_equal(ashlar_os_unmap(pages, 4 * PAGE), 0);
 }
 
 static void the_clock_never_runs_backwards(void **state)
@@ -573,7 +570,7 @@ int main(void)
         CASE(what_is_mapped_and_what_is_in_memory_is_known_of_any_address),
         CASE(guard_markers_stand_until_they_are_removed),
         CASE(moved_pages_are_at_their_new_place_and_the_old_one_is_empty),
-        CASE(locked_pages_are_not_moved),
+        CASE(locked_pages_are_known_as_such),
         CASE(the_clock_never_runs_backwards),
         CASE(the_cpus_counted_are_those_we_may_use),
         CASE(random_numbers_differ),

@@ -113,11 +113,12 @@ static size_t move_pages(struct ashlar_extent *from, struct ashlar_extent *to)
     return moved_bytes;
 }
 
-/* Where a block is to go whose pages are moved: whole page tables, if it holds any. */
-static size_t align_for_move(const struct ashlar_extent *from)
+/* Where a block is to go whose pages are moved: once it is long, at a page table's place, and its
+   next move takes whole tables. A limit of address space leaves no room for that. */
+static size_t align_for_move(size_t len_bytes)
 {
     size_t table = ashlar_os_facts.table_bytes;
-    return from->len_bytes >= table && ashlar_is_aligned(from->base, table)
+    return len_bytes >= 2 * table && ashlar_os_address_limit() == SIZE_MAX
                ? table
                : ashlar_os_facts.page_bytes;
 }
@@ -146,7 +147,7 @@ void *ashlar_resize(struct ashlar_span *span, void *ptr, size_t size)
         return NULL; /* a fork is under way */
     struct ashlar_request request = {
         .len_bytes = len,
-        .align = align_for_move(extent),
+        .align = align_for_move(len),
         .want = ASHLAR_WANT_CLEAN,
         .from = extent,
     };

@@ -15,9 +15,8 @@
 #include "map/pagemap.h"
 #include "unit/defaults.h"
 #include "unit/fake_os.h"
+#include "unit/large_blocks.h"
 #include "unit/large_checks.h"
-
-#define PAGE (ashlar_os_facts.page_bytes)
 
 static int begin(void **state)
 {
@@ -38,35 +37,9 @@ static int end(void **state)
     return 0;
 }
 
-static char *alloc(size_t size)
-{
-    return ashlar_large_alloc(size, PAGE, ASHLAR_FILL_ANY);
-}
-
-static enum ashlar_large_result free_block(void *ptr)
-{
-    struct ashlar_span *span = ashlar_pagemap_find(ptr);
-    return span != NULL ? ashlar_large_free(span, ptr) : ASHLAR_LARGE_NOT_A_BLOCK;
-}
-
-static char *resize(char *ptr, size_t size)
-{
-    return ashlar_resize(ashlar_pagemap_find(ptr), ptr, size);
-}
-
-static size_t usable(const char *ptr)
-{
-    return ashlar_large_usable_size(ashlar_pagemap_find(ptr), ptr);
-}
-
 static const struct ashlar_extent *extent_of(const char *ptr)
 {
     return ashlar_extent_of(ashlar_pagemap_find(ptr));
-}
-
-static bool is_fenced(const char *ptr)
-{
-    return !test_is_readable(ptr - 1) && !test_is_readable(ptr + usable(ptr));
 }
 
 /* Writes to each end of a block: long ones are not worth their page faults. */

@@ -14,49 +14,13 @@
 #include "map/pagemap.h"
 #include "unit/defaults.h"
 #include "unit/fake_os.h"
+#include "unit/large_blocks.h"
 #include "unit/large_checks.h"
 
-#define PAGE (ashlar_os_facts.page_bytes)
 #define PINS 64
 
 static const int64_t guard_modes[] = {ASHLAR_GUARD_AUTO, ASHLAR_GUARD_MPROTECT};
 static const enum fake_os_mode fail_modes[] = {FAKE_OS_ONE_FAILS, FAKE_OS_REST_FAILS};
-
-static char *alloc(size_t size)
-{
-    return ashlar_large_alloc(size, PAGE, ASHLAR_FILL_ANY);
-}
-
-/* A block whose every page is written. */
-static char *make(size_t npages, uint64_t tag)
-{
-    char *block = alloc(npages * PAGE);
-    assert_non_null(block);
-    memset(block, 0xee, npages * PAGE);
-    test_mark(block, npages * PAGE, tag);
-    return block;
-}
-
-static enum ashlar_large_result free_block(char *ptr)
-{
-    struct ashlar_span *span = ashlar_pagemap_find(ptr);
-    return span != NULL ? ashlar_large_free(span, ptr) : ASHLAR_LARGE_NOT_A_BLOCK;
-}
-
-static char *resize(char *ptr, size_t size)
-{
-    return ashlar_resize(ashlar_pagemap_find(ptr), ptr, size);
-}
-
-static size_t usable(const char *ptr)
-{
-    return ashlar_large_usable_size(ashlar_pagemap_find(ptr), ptr);
-}
-
-static bool is_fenced(const char *ptr)
-{
-    return !test_is_readable(ptr - 1) && !test_is_readable(ptr + usable(ptr));
-}
 
 static size_t lent_bytes;
 

@@ -15,6 +15,7 @@
 
 #include "api/fork.h"
 #include "api/report.h"
+#include "base/check.h"
 #include "conf/options.h"
 #include "os/os.h"
 
@@ -23,14 +24,24 @@ struct ashlar_lock ashlar_boot_lock = ASHLAR_LOCK_INIT(BOOT);
 static _Atomic bool is_up;
 static bool has_options; /* BOOT */
 
+/* Says what was demanded and cannot be had. */
+static void warn_of_kernel(void)
+{
+    if (ashlar_opt.guard == ASHLAR_GUARD_MADVISE && !ashlar_os_facts.has_guard_markers)
+        ashlar_warn("guard:madvise: this kernel has no guard markers (Linux 6.13 has), so large "
+                    "blocks are not fenced");
+}
+
 /* Takes the options over from an environment, once there is one. */
 static void read_options(char *const *environment)
 {
     if (has_options || environment == NULL)
         return;
     has_options = true;
-    if (!ashlar_os_is_privileged())
-        ashlar_options_parse(ashlar_options_find_env(environment));
+    if (ashlar_os_is_privileged())
+        return;
+    ashlar_options_parse(ashlar_options_find_env(environment));
+    warn_of_kernel();
 }
 
 static ASHLAR_COLD void bring_up(void)

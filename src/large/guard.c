@@ -153,7 +153,11 @@ bool ashlar_guard_empty(struct ashlar_region *region, char *page)
     size_t bit = ashlar_region_bit(region, page, page_bytes);
     if (ashlar_bitmap_get(region->marked, bit))
         return true;
-    if (ashlar_bitmap_get(region->protect, bit))
-        return ashlar_os_reserve_over(page, page_bytes) == 0;
+    if (ashlar_bitmap_get(region->protect, bit)) {
+        if (ashlar_os_reserve_over(page, page_bytes) != 0)
+            return false;
+        ashlar_os_name(page, page_bytes, ASHLAR_OS_NAME_LARGE);
+        return true;
+    }
     return ashlar_os_purge(page, page_bytes) == 0;
 }

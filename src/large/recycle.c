@@ -79,6 +79,29 @@ static size_t to_next(uintptr_t place, size_t unit)
 }
 
 /*
+ * How much from `start` on lies in one kernel mapping, `len_bytes` at most. Guards that mprotect
+ * set leave borders which nobody has noted: the kernel joins neighbours only if they were first
+ * written as one. Before Linux 6.17 it moves nothing across a border; since then a call that fails
+ * has moved what lies before one.
+ */
+static size_t one_mapping(char *start, size_t len_bytes)
+{
+    size_t page = ashlar_os_facts.page_bytes;
+    if (ashlar_os_is_one_mapping(start, len_bytes))
+        return len_bytes;
+    size_t least = page;
+    size_t most = len_bytes;
+    while (most - least > page) {
+        size_t middle = ashlar_align_down(least + (most - least) / 2, page);
+        if (ashlar_os_is_one_mapping(start, middle))
+            least = middle;
+        else
+            most = middle;
+    }
+    return least;
+}
+
+/*
  * Moves what lies in one mapping; how much. No call goes beyond a page table on either side,
  * although the kernel would move more by one: where the host of a virtual machine shadows its page
  * tables, those that are written by one call that touches several are built anew page by page as
@@ -113,9 +136,9 @@ size_t ashlar_recycle_move(struct ashlar_region *from_region, char *from,
     if (!ashlar_os_facts.has_move_keep)
         return 0;
     do {
-        /* A mapping at a time: before Linux 6.17 no call takes more. */
         char *source = from + done;
         piece_bytes = (size_t)(ashlar_pieces_next(from_region, source, from + len_bytes) - source);
+        piece_bytes = one_mapping(source, piece_bytes);
         bool can_move = ashlar_pieces_has_room() && !ashlar_os_is_locked(source);
         moved_bytes = can_move ? move_piece(source, to_region, to + done, piece_bytes) : 0;
         if (moved_bytes == 0)

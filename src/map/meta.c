@@ -29,6 +29,7 @@ static bool grow(size_t size)
     size_t want = ashlar_max_size(need, growth_bytes);
     for (;; want = ashlar_max_size(need, want / 2)) {
         if (ashlar_os_map(want, &fresh) == 0) {
+            ashlar_os_name(fresh, want, ASHLAR_OS_NAME_META);
             next = fresh;
             end = next + want;
             ashlar_count_add(meta_bytes, want);

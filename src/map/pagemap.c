@@ -25,7 +25,10 @@ static ashlar_pagemap_entry *make_leaf(void)
     if (!atomic_exchange_explicit(&is_first_used, true, memory_order_relaxed))
         return first_leaf;
     void *leaf;
-    return ashlar_os_map(sizeof first_leaf, &leaf) == 0 ? leaf : NULL;
+    if (ashlar_os_map(sizeof first_leaf, &leaf) != 0)
+        return NULL;
+    ashlar_os_name(leaf, sizeof first_leaf, ASHLAR_OS_NAME_META);
+    return leaf;
 }
 
 /* For a leaf that nobody has seen. */

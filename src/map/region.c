@@ -101,6 +101,7 @@ static struct ashlar_region *make_region(size_t need_bytes, enum ashlar_region_p
             return NULL;
         len = ashlar_max_size(least, ashlar_align_down(len / 2, page));
     }
+    ashlar_os_name(base, len, ASHLAR_OS_NAME_LARGE);
     size_t header = header_bytes(len);
     if (ashlar_os_commit(base, header) != 0) {
         (void)ashlar_os_unmap(base, len);
@@ -254,6 +255,7 @@ bool ashlar_region_renew(struct ashlar_region *region, char *start, size_t len_b
 {
     if (ashlar_os_map_over(start, len_bytes) != 0)
         return false;
+    ashlar_os_name(start, len_bytes, ASHLAR_OS_NAME_LARGE);
     if (region->pages == ASHLAR_PAGES_HUGE)
         ashlar_os_advise_huge(start, len_bytes);
     return true;
@@ -311,6 +313,7 @@ char *ashlar_region_map_chunk(size_t len_bytes, size_t align)
         }
         got = chunk;
     }
+    ashlar_os_name(got, len_bytes, ASHLAR_OS_NAME_SMALL);
     ashlar_count_add(region_reserved_bytes, len_bytes);
     ashlar_count_add(region_committed_bytes, len_bytes);
     return got;

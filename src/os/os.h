@@ -27,6 +27,7 @@ struct ashlar_os_facts {
     _Atomic bool
         has_move_keep;    /* mremap(MREMAP_DONTUNMAP) is known (Linux 5.7), or not tried yet */
     bool has_purge_batch; /* process_madvise on oneself purges (Linux 6.13 or so) */
+    bool has_names;       /* anonymous mappings can be named (CONFIG_ANON_VMA_NAME) */
 };
 
 extern struct ashlar_os_facts ashlar_os_facts;
@@ -66,6 +67,15 @@ int ashlar_os_unmap(void *addr, size_t len_bytes);
    nothing has changed. */
 int ashlar_os_purge(void *addr, size_t len_bytes);
 
+/* What mappings are named in /proc/PID/maps, as [anon:...]. */
+#define ASHLAR_OS_NAME_LARGE "ashlar large"
+#define ASHLAR_OS_NAME_SMALL "ashlar small"
+#define ASHLAR_OS_NAME_META "ashlar meta"
+
+/* Names a range of ours, where the kernel can. Neighbours of one name are joined as those without
+   a name are, so what is laid over a named range has to be named again. Advice only. */
+void ashlar_os_name(void *addr, size_t len_bytes, const char *name);
+
 struct ashlar_os_range {
     void *addr;
     size_t len_bytes;
@@ -84,6 +94,10 @@ int ashlar_os_guard_remove(void *addr, size_t len_bytes);
 
 /* True when the mapping that the page of `addr` lies in is locked into memory (mlock). */
 bool ashlar_os_is_locked(void *addr);
+
+/* True when [addr, addr + len_bytes) lies in one mapping of the kernel's. Something must be mapped
+   behind it. */
+bool ashlar_os_is_one_mapping(void *addr, size_t len_bytes);
 
 /*
  * Moves the pages of [from, from + len_bytes) to `to`, over what was there, which becomes a mapping

@@ -36,6 +36,10 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
 #ifndef SYS_process_madvise
 #define SYS_process_madvise 440
 #endif
@@ -124,6 +128,15 @@ int ashlar_os_unmap(void *addr, size_t len_bytes)
     return survive_enomem(settle(munmap(addr, len_bytes), saved), "munmap", addr, len_bytes);
 }
 
+void ashlar_os_name(void *addr, size_t len_bytes, const char *name)
+{
+    if (!ashlar_os_facts.has_names)
+        return;
+    int saved = errno;
+    (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, len_bytes, name);
+    errno = saved;
+}
+
 /* EINVAL: the range is mlocked. */
 static int drop_pages(void *addr, size_t len_bytes)
 {
@@ -201,6 +214,17 @@ bool ashlar_os_is_locked(void *addr)
     bool is_refused = madvise(addr, ashlar_os_facts.page_bytes, MADV_COLD) != 0 && errno == EINVAL;
     errno = saved;
     return is_refused;
+}
+
+bool ashlar_os_is_one_mapping(void *addr, size_t len_bytes)
+{
+    int saved = errno;
+    /* Asks to make it longer where it is: refused in any case, as there is no room, but with EFAULT
+       only when it is not part of one mapping. */
+    void *got = mremap(addr, len_bytes, len_bytes + ashlar_os_facts.page_bytes, 0);
+    bool is_one = got != MAP_FAILED || errno != EFAULT;
+    errno = saved;
+    return is_one;
 }
 
 int ashlar_os_move(void *from, void *to, size_t len_bytes)
@@ -469,8 +493,10 @@ void ashlar_os_boot(void)
     facts->table_bytes = facts->page_bytes / sizeof(uint64_t) * facts->page_bytes;
     facts->has_guard_markers = knows_advice(MADV_GUARD_INSTALL);
     facts->has_move_keep = true;
-    /* Purging by process_madvise came with PIDFD_SELF, so a call for nothing tells. */
+    /* As with advice: nothing is there to be named. */
     int saved = errno;
+    facts->has_names = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, NULL, 0, ASHLAR_OS_NAME_META) == 0;
+    /* Purging by process_madvise came with PIDFD_SELF, so a call for nothing tells. */
     facts->has_purge_batch = syscall(SYS_process_madvise, PIDFD_SELF_PROCESS, NULL, 0,
                                      MADV_DONTNEED, 0) == 0;
     errno = saved;

@@ -10,7 +10,6 @@
  * run: ASHLAR_CONF=recycle:off lines
  */
 #define _GNU_SOURCE
-#include <sys/mman.h>
 
 #include "expect.h"
 
@@ -124,14 +123,6 @@ static void check_lines(void)
                "mappings: %zu before, %zu with %d blocks, %zu with half of them freed, %zu with "
                "others in their place, %zu at the end",
                before, live, SOME, holes, again, after);
-}
-
-/* Where the kernel has no guard markers, fences cost mappings; then the lines say nothing. */
-static bool has_guard_markers(void)
-{
-    enum { ADVICE_GUARD_INSTALL = 102 };
-    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return page != MAP_FAILED && madvise(page, 4096, ADVICE_GUARD_INSTALL) == 0;
 }
 
 int main(int argc, char **argv)

@@ -168,8 +168,8 @@ static void check_handler_makes_room()
     if (limit.rlim_max != RLIM_INFINITY)
         return;
     reserve = malloc(1000);
-    retry_size = 8 * GIB;
-    limit.rlim_cur = 4 * GIB;
+    retry_size = 2 * GIB; /* little enough for a small machine */
+    limit.rlim_cur = 1 * GIB;
     EXPECT(setrlimit(RLIMIT_AS, &limit) == 0);
     std::set_new_handler(handler_frees_reserve);
     void *ptr = ::operator new(retry_size);

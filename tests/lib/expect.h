@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -250,6 +251,13 @@ UNUSED_OK static size_t rss_bytes(void)
 {
     size_t exact = proc_field_bytes("/proc/self/smaps_rollup", "\nRss:");
     return exact != 0 ? exact : proc_field_bytes("/proc/self/status", "\nVmRSS:");
+}
+
+/* Where the kernel has no guard markers, fences cost mappings. */
+UNUSED_OK static bool has_guard_markers(void)
+{
+    enum { ADVICE_GUARD_INSTALL = 102 };
+    return madvise(NULL, 0, ADVICE_GUARD_INSTALL) == 0;
 }
 
 UNUSED_OK static size_t map_count(void)

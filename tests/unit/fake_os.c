@@ -351,10 +351,30 @@ bool ashlar_os_is_locked(void *addr)
     return false;
 }
 
+void ashlar_os_name(void *addr, size_t len_bytes, const char *name)
+{
+    (void)addr;
+    (void)len_bytes;
+    (void)name;
+}
+
+bool ashlar_os_is_one_mapping(void *addr, size_t len_bytes)
+{
+    int saved = errno;
+    /* Asks to make it longer where it is: refused in any case, as there is no room, but with EFAULT
+       only when it is not part of one mapping. */
+    void *got = mremap(addr, len_bytes, len_bytes + ashlar_os_facts.page_bytes, 0);
+    bool is_one = got != MAP_FAILED || errno != EFAULT;
+    errno = saved;
+    return is_one;
+}
+
 int ashlar_os_move(void *from, void *to, size_t len_bytes)
 {
     int saved = errno;
     int error = enter(FAKE_OS_MOVE);
+    if (error == 0 && !ashlar_os_is_one_mapping(from, len_bytes))
+        error = EFAULT; /* as before Linux 6.17 */
     if (error != 0) {
         /* Before Linux 6.17 there is room made for a source that is refused. */
         if (error == EFAULT)

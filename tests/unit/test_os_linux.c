@@ -256,6 +256,61 @@ static void moved_pages_are_at_their_new_place_and_the_old_one_is_empty(void **s
 }
 
 /* By the system calls: a sanitizer makes the functions do nothing. */
+/* A border that mprotect has made is one also where the access on both sides is the same again: the
+   halves were first written apart. */
+static void a_border_between_mappings_is_seen_and_not_crossed(void **state)
+{
+    (void)state;
+    void *reserved;
+    assert_int_equal(ashlar_os_reserve(10 * PAGE, &reserved), 0);
+    char *pages = (char *)reserved + PAGE; /* not beside what was written before */
+    assert_int_equal(ashlar_os_commit(pages, 8 * PAGE), 0);
+    assert_true(ashlar_os_is_one_mapping(pages, 7 * PAGE));
+    assert_int_equal(ashlar_os_protect(pages + 3 * PAGE, PAGE), 0);
+    assert_true(ashlar_os_is_one_mapping(pages, PAGE));
+    assert_true(ashlar_os_is_one_mapping(pages, 3 * PAGE));
+    assert_false(ashlar_os_is_one_mapping(pages, 4 * PAGE));
+    assert_false(ashlar_os_is_one_mapping(pages + PAGE, 6 * PAGE));
+    assert_true(ashlar_os_is_one_mapping(pages + 3 * PAGE, PAGE));
+    assert_true(ashlar_os_is_one_mapping(pages + 4 * PAGE, 3 * PAGE));
+    memset(pages, 1, 3 * PAGE);
+    memset(pages + 4 * PAGE, 2, 4 * PAGE);
+    assert_int_equal(ashlar_os_commit(pages + 3 * PAGE, PAGE), 0);
+    assert_false(ashlar_os_is_one_mapping(pages, 7 * PAGE));
+    assert_int_equal(pages[3 * PAGE - 1], 1);
+    assert_int_equal(pages[4 * PAGE], 2);
+    assert_int_equal(ashlar_os_unmap(reserved, 10 * PAGE), 0);
+}
+
+/* True when the line of /proc/self/maps that begins at `address` has the name. */
+static bool is_named(const char *address, const char *name)
+{
+    int saved = errno;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    char start[32];
+    char line[512];
+    bool is_found = false;
+    (void)snprintf(start, sizeof start, "%lx-", (unsigned long)(uintptr_t)address);
+    while (!is_found && fgets(line, sizeof line, maps) != NULL)
+        is_found = strncmp(line, start, strlen(start)) == 0 && strstr(line, name) != NULL;
+    assert_int_equal(fclose(maps), 0);
+    errno = saved;
+    return is_found;
+}
+
+static void names_are_seen_where_the_kernel_has_them(void **state)
+{
+    (void)state;
+    char *pages = map_pages(4);
+    ashlar_os_name(pages + PAGE, 2 * PAGE, ASHLAR_OS_NAME_SMALL);
+    bool is_seen = is_named(pages + PAGE, "[anon:" ASHLAR_OS_NAME_SMALL "]");
+    assert_int_equal(is_seen, ashlar_os_facts.has_names);
+    assert_true(test_is_zero(pages, 4 * PAGE));
+    assert_int_equal(ashlar_os_unmap(pages, 4 * PAGE), 0);
+    ashlar_os_name(pages, 4 * PAGE, ASHLAR_OS_NAME_SMALL); /* nothing is there: no harm */
+}
+
 static void locked_pages_are_known_as_such(void **state)
 {
     (void)state;
@@ -570,6 +625,8 @@ int main(void)
         CASE(what_is_mapped_and_what_is_in_memory_is_known_of_any_address),
         CASE(guard_markers_stand_until_they_are_removed),
         CASE(moved_pages_are_at_their_new_place_and_the_old_one_is_empty),
+        CASE(a_border_between_mappings_is_seen_and_not_crossed),
+        CASE(names_are_seen_where_the_kernel_has_them),
         CASE(locked_pages_are_known_as_such),
         CASE(the_clock_never_runs_backwards),
         CASE(the_cpus_counted_are_those_we_may_use),

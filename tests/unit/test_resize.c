@@ -93,6 +93,35 @@ static void shrinking_stays_in_place_and_fences_the_new_end(void **state)
     free_block(block);
 }
 
+/* Symptom: on kernels without guard markers, pages that lay where guards had stood between blocks
+   were copied by realloc and faulted anew by malloc. */
+static void pages_move_across_the_borders_that_mprotect_has_left(void **state)
+{
+    (void)state;
+    enum { PART = 300 };
+    ashlar_opt.guard = ASHLAR_GUARD_MPROTECT;
+    char *parts[3];
+    for (int i = 0; i < 3; i++) {
+        parts[i] = alloc(PART * PAGE); /* its guard stands before it is written */
+        memset(parts[i], 1, PART * PAGE);
+    }
+    pin();
+    for (int i = 0; i < 3; i++)
+        free_block(parts[i]);
+    char *block = make(3 * PART, 1);
+    assert_ptr_equal(block, parts[0]);
+    assert_false(ashlar_os_is_one_mapping(block, 3 * PART * PAGE));
+    uint64_t moved = ashlar_count_read(realloc_moved);
+    uint64_t copied = ashlar_count_read(realloc_copied);
+    char *longer = resize(block, 7 * PART * PAGE);
+    assert_ptr_not_equal(longer, block);
+    assert_true(test_is_marked(longer, 3 * PART * PAGE, 1, true));
+    assert_int_equal(ashlar_count_read(realloc_moved), moved + 1);
+    assert_int_equal(ashlar_count_read(realloc_copied), copied);
+    large_check(LARGE_CHECK_KERNEL);
+    free_block(longer);
+}
+
 static void growing_takes_in_what_is_free_behind_it(void **state)
 {
     (void)state;
@@ -416,6 +445,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(shrinking_stays_in_place_and_fences_the_new_end),
+        CASE(pages_move_across_the_borders_that_mprotect_has_left),
         CASE(growing_takes_in_what_is_free_behind_it),
         CASE(growing_at_the_edge_extends_the_region),
         CASE(growing_elsewhere_moves_pages_and_copies_none),

@@ -3,8 +3,9 @@
  *
  * Purpose     The patterns that the literature on allocators measures, each designed anew: tight
  *             loops, replacement, batches, skewed sizes; threads that hand blocks over; neighbours
- *             on a cache line; trees; algebra; strings; powers of two; threads that come and go;
- *             a change of phase. Every block's contents are checked before it goes.
+ *             on a cache line; trees; a million blocks; a hash table; algebra; strings; powers of
+ *             two; threads that come and go; a change of phase. Every block's contents are checked
+ *             before it goes.
  */
 #include <stdatomic.h>
 
@@ -315,6 +316,135 @@ static void trees(struct bench_run *run)
             lost();
     }
     bench_operations(run, 2 << LONG_DEPTH | SHORT_TREES * (2 << SHORT_DEPTH));
+}
+
+/* ---- a million live blocks, each freed or taken at random ------------------------------------ */
+
+static void million(struct bench_run *run)
+{
+    enum { SLOTS = 1 << 20, STEPS = 5000000 };
+    struct slot {
+        void *block;
+        size_t size;
+    } *places = calloc(SLOTS, sizeof *places);
+    uint64_t random = seeded(31);
+    if (places == NULL)
+        abort();
+    while (bench_next(run)) {
+        for (unsigned i = 0; i < STEPS; i++) {
+            struct slot *slot = &places[next_random(&random) % SLOTS];
+            if (slot->block != NULL) {
+                small_drop(slot->block, slot->size);
+                slot->block = NULL;
+            } else {
+                slot->size = random_doubling(&random, 3, 6);
+                slot->block = small_new(slot->size);
+            }
+        }
+    }
+    bench_operations(run, STEPS);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (places[i].block != NULL)
+            small_drop(places[i].block, places[i].size);
+    }
+    free(places);
+}
+
+/* ---- a hash table of nodes that doubles as it fills ------------------------------------------ */
+
+struct entry {
+    struct entry *next;
+    uint64_t key;
+    char value[];
+};
+
+struct table {
+    struct entry **heads;
+    size_t nheads, nentries;
+};
+
+static struct entry **table_head(const struct table *table, uint64_t key)
+{
+    return &table->heads[(key * 0x9e3779b97f4a7c15ULL >> 20) & (table->nheads - 1)];
+}
+
+static void table_double(struct table *table)
+{
+    struct table twice = {calloc(2 * table->nheads, sizeof *twice.heads), 2 * table->nheads, table->nentries};
+    if (twice.heads == NULL)
+        abort();
+    for (size_t i = 0; i < table->nheads; i++) {
+        struct entry *next;
+        for (struct entry *entry = table->heads[i]; entry != NULL; entry = next) {
+            struct entry **head = table_head(&twice, entry->key);
+            next = entry->next;
+            entry->next = *head;
+            *head = entry;
+        }
+    }
+    free(table->heads);
+    *table = twice;
+}
+
+static void table_add(struct table *table, uint64_t key)
+{
+    size_t value_bytes = 8 + key % 5 * 8;
+    struct entry *entry = malloc(sizeof *entry + value_bytes);
+    if (entry == NULL)
+        abort();
+    if (table->nentries++ >= table->nheads)
+        table_double(table);
+    struct entry **head = table_head(table, key);
+    entry->next = *head;
+    entry->key = key;
+    entry->value[0] = (char)key;
+    *head = entry;
+}
+
+/* Frees the first entry of a key's chain, whatever its key is; the keys that are left add up. */
+static uint64_t table_drop(struct table *table, uint64_t key)
+{
+    struct entry **head = table_head(table, key);
+    struct entry *entry = *head;
+    if (entry == NULL)
+        return 0;
+    uint64_t dropped = entry->key;
+    if (entry->value[0] != (char)dropped)
+        lost();
+    *head = entry->next;
+    table->nentries--;
+    free(entry);
+    return dropped;
+}
+
+static void table(struct bench_run *run)
+{
+    enum { KEYS = 600000 };
+    while (bench_next(run)) {
+        struct table keys = {calloc(16, sizeof *keys.heads), 16, 0};
+        uint64_t random = seeded(32), sum = 0;
+        if (keys.heads == NULL)
+            abort();
+        for (unsigned i = 0; i < KEYS; i++) {
+            uint64_t key = next_random(&random);
+            table_add(&keys, key);
+            sum += key;
+            if (i % 3 == 0)
+                sum -= table_drop(&keys, next_random(&random));
+        }
+        for (size_t i = 0; i < keys.nheads; i++) {
+            while (keys.heads[i] != NULL) {
+                struct entry *entry = keys.heads[i];
+                keys.heads[i] = entry->next;
+                sum -= entry->key;
+                free(entry);
+            }
+        }
+        if (sum != 0)
+            lost();
+        free(keys.heads);
+    }
+    bench_operations(run, KEYS);
 }
 
 /* ---- algebra: polynomials as lists of terms with numbers of many digits --------------------- */
@@ -718,6 +848,8 @@ __attribute__((constructor)) static void list(void)
     bench_register("pipeline/2x2-threads", pipeline, NULL, 3);
     bench_register("sharing/2-threads", sharing, NULL, 40);
     bench_register("trees", trees, NULL, 6);
+    bench_register("million/8-511", million, NULL, 1);
+    bench_register("table", table, NULL, 3);
     bench_register("algebra", algebra, NULL, 40);
     bench_register("strings", strings, NULL, 6);
     bench_register("stress/4-threads", stress, NULL, 4);

@@ -91,6 +91,17 @@ static inline bool ashlar_options_fill_blocks(void)
     return ashlar_opt.zero == ASHLAR_ZERO_ON || ashlar_opt.junk == ASHLAR_JUNK_ON;
 }
 
+/* Looks at the decay clock in one decay time. */
+#define ASHLAR_DECAY_STEPS 16u
+
+/* The time between two of them. */
+static inline uint64_t ashlar_options_decay_step_ms(void)
+{
+    return ashlar_opt.decay_ms < (int64_t)ASHLAR_DECAY_STEPS
+               ? 1
+               : (uint64_t)ashlar_opt.decay_ms / ASHLAR_DECAY_STEPS;
+}
+
 /* Writes the value of an option as a user would type it. */
 void ashlar_option_emit_value(struct ashlar_emit *emit, enum ashlar_option_id id, int64_t value);
 

@@ -153,11 +153,9 @@ static void *alloc_late(unsigned class_id)
     return object;
 }
 
-static void tick_sometimes(void)
+static void tick_sometimes(struct ashlar_tcache *cache)
 {
-    static _Atomic unsigned calls;
-    unsigned call = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
-    if (call % TICK_CALLS == 0)
+    if (ASHLAR_UNLIKELY(cache->slow_calls++ % TICK_CALLS == 0))
         ashlar_heaps_tick_if_due();
 }
 
@@ -167,18 +165,24 @@ void *ashlar_heaps_alloc(unsigned class_id)
     if (cache == NULL)
         return ashlar_heaps_real == EXITED ? alloc_late(class_id) : NULL;
     void *object = ashlar_tcache_alloc(cache, class_id);
-    tick_sometimes();
+    tick_sometimes(cache);
     return object;
 }
 
 void ashlar_heaps_emptied(struct ashlar_slab *slab)
 {
-    ashlar_tcache_settle(ashlar_heaps_real, slab);
+    ashlar_tcache_emptied(ashlar_heaps_real, slab);
 }
 
 enum ashlar_tcache_result ashlar_heaps_free(struct ashlar_slab *slab, char *object)
 {
     return ashlar_tcache_free(present_cache(), slab, object);
+}
+
+static void look(struct ashlar_tcache *cache, uint64_t now_ms)
+{
+    cache->next_look_ms = now_ms + ashlar_options_decay_step_ms();
+    ashlar_purger_look(now_ms);
 }
 
 void ashlar_heaps_tick(uint64_t now_ms)
@@ -188,12 +192,12 @@ void ashlar_heaps_tick(uint64_t now_ms)
         return;
     cache->next_tick_ms = now_ms + (uint64_t)ashlar_opt.decay_ms / 2;
     ashlar_tcache_give_back(cache);
-    ashlar_purger_look(now_ms);
+    look(cache, now_ms);
 }
 
 void ashlar_heaps_tick_if_due(void)
 {
-    struct ashlar_tcache *cache = present_cache();
+    struct ashlar_tcache *cache = own_cache();
     if (cache == NULL)
         return;
     if (atomic_load_explicit(&has_exit_key, memory_order_relaxed))
@@ -201,6 +205,8 @@ void ashlar_heaps_tick_if_due(void)
     uint64_t now_ms = ashlar_os_now_ms();
     if (now_ms >= cache->next_tick_ms)
         ashlar_heaps_tick(now_ms);
+    else if (now_ms >= cache->next_look_ms)
+        look(cache, now_ms);
 }
 
 void ashlar_heaps_trim(void)

@@ -31,7 +31,7 @@ void ashlar_boot(void);
    of memory, or a fork under way. */
 void *ashlar_heaps_alloc(unsigned class_id);
 
-/* A slab of the calling thread's has fallen empty. */
+/* A slab of the calling thread's has fallen empty, or wakes: see ashlar_tcache_emptied. */
 void ashlar_heaps_emptied(struct ashlar_slab *slab);
 
 /* Frees an object of any slab, whoever owns it. */
@@ -40,7 +40,8 @@ enum ashlar_tcache_result ashlar_heaps_free(struct ashlar_slab *slab, char *obje
 /* Gives back the calling thread's empty slabs and purges what is due. */
 void ashlar_heaps_tick(uint64_t now_ms);
 
-/* The same when half the decay time has passed since the last tick, else nothing. */
+/* The same when half the decay time has passed since the last tick; once in a step of the decay
+   time only purges. */
 void ashlar_heaps_tick_if_due(void);
 
 /* Gives back every empty slab of the calling thread's. */

@@ -15,9 +15,8 @@
 #include "os/os.h"
 #include "small/arena.h"
 
-/* Looks at the clock in one decay time, and the longest pause between two: memory is back within
-   the decay time and a second. */
-#define LOOKS_PER_DECAY 4
+/* The longest pause between two looks at the clock: memory is back within the decay time and a
+   second. */
 #define MAX_PAUSE_MS 500
 
 /* Looks that find nothing kept before the thread goes to sleep. */
@@ -45,8 +44,7 @@ static size_t kept_bytes(void)
 
 static void pause_awhile(uint32_t state)
 {
-    uint64_t part_ms = (uint64_t)ashlar_opt.decay_ms / LOOKS_PER_DECAY;
-    uint64_t ms = part_ms < 1 ? 1 : part_ms < MAX_PAUSE_MS ? part_ms : MAX_PAUSE_MS;
+    uint64_t ms = ashlar_min_size(ashlar_options_decay_step_ms(), MAX_PAUSE_MS);
     ashlar_os_wait(&ashlar_purger_state, state, (int)ms);
 }
 

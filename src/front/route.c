@@ -122,10 +122,13 @@ static void *dress(void *ptr)
 void *ashlar_route_malloc_slow(size_t size)
 {
     if (ASHLAR_LIKELY(is_small(size))) {
-        void *object = ashlar_slab_pop(ashlar_heaps_self->active[ashlar_class_of(size)]);
-        if (ASHLAR_LIKELY(object != NULL))
-            return object;
-        return dress(alloc(size, ASHLAR_MIN_ALIGN_BYTES, ASHLAR_FILL_ANY));
+        unsigned class_id = ashlar_class_of(size);
+        void *object = ashlar_slab_pop(ashlar_heaps_self->active[class_id]);
+        if (object == NULL && !ashlar_emergency_has_deferred())
+            object = ashlar_heaps_alloc(class_id);
+        if (ASHLAR_UNLIKELY(object == NULL))
+            object = alloc(size, ASHLAR_MIN_ALIGN_BYTES, ASHLAR_FILL_ANY);
+        return dress(object);
     }
     if (ASHLAR_LIKELY(!ashlar_options_fill_blocks())) {
         void *kept = ashlar_large_take_kept(size);

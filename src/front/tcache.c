@@ -26,16 +26,17 @@ void ashlar_tcache_init(struct ashlar_tcache *cache)
         ashlar_list_init(&cache->available[i]);
     }
     ashlar_list_init(&cache->slabs);
+    ashlar_list_init(&cache->exhausted);
 }
 
 static bool is_mine(const struct ashlar_tcache *cache, const struct ashlar_slab *slab)
 {
-    return (ashlar_span_owner(&slab->span) & ~ASHLAR_SLAB_PARKED_BIT) == (uintptr_t)cache;
+    return ashlar_span_owner(&slab->span) == (uintptr_t)cache;
 }
 
 static bool can_serve(const struct ashlar_slab *slab)
 {
-    return slab->free != slab->end || slab->carved != slab->end;
+    return slab->free != slab->end || slab->carved != ashlar_slab_capacity(slab);
 }
 
 static void make_available(struct ashlar_tcache *cache, struct ashlar_slab *slab)
@@ -43,28 +44,70 @@ static void make_available(struct ashlar_tcache *cache, struct ashlar_slab *slab
     ashlar_list_push_front(&cache->available[slab->class_id], &slab->link);
 }
 
-/* Brings a parked slab back; its free list is not empty or about to be so. */
-static void unpark(struct ashlar_tcache *cache, struct ashlar_slab *slab)
+/* Stops waiting for the free that would have woken a slab. */
+static void disturb(struct ashlar_slab *slab)
 {
-    if (!slab->is_in_flight && !ashlar_slab_unpark(slab))
+    if (slab->is_exhausted)
+        ashlar_list_remove(&slab->link);
+    else if (!slab->is_in_flight && !ashlar_slab_unpark(slab))
         slab->is_in_flight = true;
-    slab->is_parked = false;
-    ashlar_span_set_owner(&slab->span, (uintptr_t)cache);
-    make_available(cache, slab);
+    slab->is_exhausted = false;
+    ashlar_slab_wake(slab);
 }
 
-/* Puts a slab that cannot serve out of the way until something is freed into it. */
-static void park(struct ashlar_tcache *cache, struct ashlar_slab *slab)
+/* Puts a slab that cannot serve out of the way until its owner has freed a few objects of it.
+   Mostly that is soon, so other threads are not asked yet to tell of theirs. */
+static void exhaust(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
-    slab->is_parked = true;
-    ashlar_span_set_owner(&slab->span, (uintptr_t)cache | ASHLAR_SLAB_PARKED_BIT);
-    if (slab->is_in_flight || ashlar_slab_park(slab))
-        return;
-    /* Something has come back this very moment. */
-    slab->is_parked = false;
-    ashlar_span_set_owner(&slab->span, (uintptr_t)cache);
+    ashlar_slab_sleep(slab);
+    slab->is_exhausted = true;
+    ashlar_list_push_front(&cache->exhausted, &slab->link);
+}
+
+/* Takes over what others have freed into a slab that was disturbed: it is available then, or asleep
+   again. */
+static void look_into(struct ashlar_tcache *cache, struct ashlar_slab *slab)
+{
     ashlar_slab_collect(slab);
-    make_available(cache, slab);
+    if (can_serve(slab))
+        make_available(cache, slab);
+    else
+        exhaust(cache, slab);
+}
+
+/* Asks other threads to tell when they free something into the exhausted slabs. Those into which
+   they have are available again. */
+static void park_exhausted(struct ashlar_tcache *cache)
+{
+    struct ashlar_list *link;
+    while ((link = ashlar_list_first(&cache->exhausted)) != NULL) {
+        struct ashlar_slab *slab = ASHLAR_CONTAINER_OF(link, struct ashlar_slab, link);
+        if (slab->is_in_flight || ashlar_slab_park(slab)) {
+            ashlar_list_remove(&slab->link);
+            slab->is_exhausted = false;
+            continue;
+        }
+        disturb(slab);
+        look_into(cache, slab);
+        ashlar_tcache_settle(cache, slab);
+    }
+}
+
+/* Wakes the slabs of a class that have fewer free objects than they sleep for; false: there are
+   none. */
+static bool rouse(struct ashlar_tcache *cache, unsigned class_id)
+{
+    bool has_roused = false;
+    for (struct ashlar_list *link = ashlar_list_first(&cache->slabs); link != NULL;
+         link = ashlar_list_next(&cache->slabs, link)) {
+        struct ashlar_slab *slab = ASHLAR_CONTAINER_OF(link, struct ashlar_slab, all);
+        if (slab->class_id != class_id || !slab->is_asleep || slab->free == slab->end)
+            continue;
+        disturb(slab);
+        make_available(cache, slab);
+        has_roused = true;
+    }
+    return has_roused;
 }
 
 static void deactivate(struct ashlar_tcache *cache, unsigned class_id)
@@ -78,7 +121,7 @@ static void deactivate(struct ashlar_tcache *cache, unsigned class_id)
     if (can_serve(slab))
         ashlar_list_push_back(&cache->available[class_id], &slab->link);
     else
-        park(cache, slab);
+        exhaust(cache, slab);
 }
 
 /* Gives an empty slab back to its arena; when a fork is under way it stays available. */
@@ -124,25 +167,32 @@ void ashlar_tcache_settle(struct ashlar_tcache *cache, struct ashlar_slab *slab)
         retire_oldest(cache);
 }
 
+void ashlar_tcache_emptied(struct ashlar_tcache *cache, struct ashlar_slab *slab)
+{
+    if (slab->is_asleep) {
+        disturb(slab);
+        make_available(cache, slab);
+    }
+    ashlar_tcache_settle(cache, slab);
+}
+
 /* Looks at the slabs that other threads put on the pending stack. */
 static void take_pending(struct ashlar_tcache *cache)
 {
     if (atomic_load_explicit(&cache->owner.pending, memory_order_relaxed) == NULL)
         return;
-    struct ashlar_slab *slab =
-        atomic_exchange_explicit(&cache->owner.pending, NULL, memory_order_acquire);
+    struct ashlar_slab *slab = atomic_exchange_explicit(&cache->owner.pending, NULL,
+                                                        memory_order_acquire);
     while (slab != NULL) {
         struct ashlar_slab *next = slab->pending_next;
+        bool is_asleep = slab->is_asleep;
+        if (is_asleep)
+            disturb(slab); /* in flight still, so nobody is asked */
         slab->is_in_flight = false;
-        ashlar_slab_collect(slab);
-        if (slab->is_parked) {
-            slab->is_parked = false;
-            ashlar_span_set_owner(&slab->span, (uintptr_t)cache);
-            if (can_serve(slab))
-                make_available(cache, slab);
-            else
-                park(cache, slab);
-        }
+        if (is_asleep)
+            look_into(cache, slab);
+        else
+            ashlar_slab_collect(slab);
         ashlar_tcache_settle(cache, slab);
         slab = next;
     }
@@ -186,6 +236,10 @@ static bool refill(struct ashlar_tcache *cache, unsigned class_id)
         return true;
     take_pending(cache);
     struct ashlar_slab *available = first_available(cache, class_id);
+    if (available == NULL && !ashlar_list_is_empty(&cache->exhausted)) {
+        park_exhausted(cache);
+        available = first_available(cache, class_id);
+    }
     if (available != NULL) {
         ashlar_list_remove(&available->link);
         deactivate(cache, class_id);
@@ -196,7 +250,7 @@ static bool refill(struct ashlar_tcache *cache, unsigned class_id)
     if (slab != &ashlar_tcache_nobody && ashlar_slab_carve(slab))
         return true;
     if (!fetch_slab(cache, class_id))
-        return false;
+        return rouse(cache, class_id) && refill(cache, class_id);
     slab = cache->active[class_id];
     return slab->free != slab->end || ashlar_slab_carve(slab) || refill(cache, class_id);
 }
@@ -225,14 +279,16 @@ static enum ashlar_tcache_result free_own(struct ashlar_tcache *cache, struct as
     if ((uint64_t)(object - slab->base) >= slab->carved)
         return ASHLAR_TCACHE_INTERIOR;
     if (ashlar_slab_looks_free(slab, object)) {
+        if (slab->is_asleep) {
+            disturb(slab);
+            look_into(cache, slab);
+        }
         ashlar_slab_collect(slab);
         if (ashlar_slab_has_free(slab, object))
             return ASHLAR_TCACHE_DOUBLE_FREE;
     }
-    if (slab->is_parked)
-        unpark(cache, slab);
     if (ashlar_slab_push(slab, object) == 0)
-        ashlar_tcache_settle(cache, slab);
+        ashlar_tcache_emptied(cache, slab);
     return ASHLAR_TCACHE_DONE;
 }
 
@@ -240,7 +296,7 @@ enum ashlar_tcache_result ashlar_tcache_free(struct ashlar_tcache *cache, struct
                                              char *object)
 {
     uint64_t offset = (uint64_t)(object - slab->base);
-    if (!ashlar_slab_is_start(slab, offset) || offset >= slab->end)
+    if (!ashlar_slab_is_start(slab, offset) || offset >= ashlar_slab_capacity(slab))
         return ASHLAR_TCACHE_INTERIOR;
     if (cache != NULL && is_mine(cache, slab))
         return free_own(cache, slab, object);
@@ -274,6 +330,7 @@ static void deactivate_if_empty(struct ashlar_tcache *cache, unsigned class_id)
 void ashlar_tcache_give_back(struct ashlar_tcache *cache)
 {
     take_pending(cache);
+    park_exhausted(cache);
     ashlar_idle_forget_all(&cache->idle);
     for (unsigned i = 0; i < ASHLAR_CLASS_COUNT; i++) {
         deactivate_if_empty(cache, i);
@@ -301,15 +358,16 @@ void ashlar_tcache_abandon(struct ashlar_tcache *cache)
         link = ashlar_list_next(&cache->slabs, link);
         if (slab->is_in_flight)
             continue;
-        if (slab->is_parked) {
+        if (slab->is_asleep && !slab->is_exhausted) {
             if (!ashlar_slab_unpark(slab)) {
                 slab->is_in_flight = true;
                 continue;
             }
-            slab->is_parked = false;
         } else {
             ashlar_list_remove(&slab->link);
         }
+        slab->is_exhausted = false;
+        ashlar_slab_wake(slab);
         ashlar_list_remove(&slab->all);
         ashlar_arena_abandon(slab);
     }

@@ -5,9 +5,10 @@
  *             and the slabs behind it. No object is cached apart from its slab: the slab's free
  *             list is the cache, so nothing has to be flushed and memory shrinks with its slabs.
  * Invariants  Each slab of a cache is exactly one of: active (one per class), available (on the
- *             list of its class: has free objects, or room to carve some), parked (neither; in no
- *             list). A class that has no active slab has the shared empty one, so the fast path
- *             needs no test: it finds nothing there.
+ *             list of its class: has free objects, or room to carve some), asleep (neither: on the
+ *             list of exhausted ones until other threads are asked to tell what they free into
+ *             it; then in no list). A class that has no active slab has the shared empty one, so
+ *             the fast path needs no test: it finds nothing there.
  * Locking     A cache belongs to one thread; other threads touch only owner.pending.
  * Layer       front/. Uses idle, small, map, conf. Used by heaps, route.
  */
@@ -25,10 +26,13 @@ struct ashlar_tcache {
     struct ashlar_list available[ASHLAR_CLASS_COUNT];
     struct ashlar_idle idle;    /* slabs that fell empty */
     struct ashlar_list slabs;   /* all slabs of this cache */
+    struct ashlar_list exhausted; /* asleep, and others have not been asked to tell */
     struct ashlar_arena *arena; /* where new ones come from */
     struct ashlar_tcache *next; /* HEAPS: list of caches without a thread */
-    uint64_t next_tick_ms;
-    unsigned exit_rounds; /* thread exit put off so often */
+    uint64_t next_tick_ms;      /* when empty slabs are given back */
+    uint64_t next_look_ms;      /* when to look for what is due */
+    unsigned slow_calls;        /* so far */
+    unsigned exit_rounds;       /* thread exit put off so often */
 };
 
 /* The empty slab of classes without an active one. */
@@ -49,6 +53,10 @@ enum ashlar_tcache_result {
 /* Frees an object of any slab, whoever owns it; `cache` is the calling thread's, or NULL. */
 enum ashlar_tcache_result ashlar_tcache_free(struct ashlar_tcache *cache, struct ashlar_slab *slab,
                                              char *object);
+
+/* The owner's free has made `used` of a slab 0: it has no object in use, or was asleep and has a
+   few free ones now. */
+void ashlar_tcache_emptied(struct ashlar_tcache *cache, struct ashlar_slab *slab);
 
 /* Notes a slab of the cache that may have no object in use, active or available, as empty; what
    this makes too many or too much is given back, the oldest first. */

@@ -193,9 +193,3 @@ bool ashlar_account_has_room_locked(size_t dirty_bytes, size_t more_bytes)
            (all <= (size_t)ashlar_opt.cache_max ||
             dirty_bytes + ashlar_front_bytes() <= (size_t)ashlar_opt.cache_max);
 }
-
-uint64_t ashlar_account_too_old_ms(uint64_t now_ms)
-{
-    bool has_decay = ashlar_opt.decay_ms >= 0 && now_ms >= (uint64_t)ashlar_opt.decay_ms;
-    return has_decay ? now_ms - (uint64_t)ashlar_opt.decay_ms : 0;
-}

@@ -46,8 +46,4 @@ bool ashlar_account_wants_small(void);
 /* True when the law lets so many bytes more come to life without any of `dirty_bytes` going. */
 bool ashlar_account_has_room_locked(size_t dirty_bytes, size_t more_bytes);
 
-/* What was freed up to then is too old at `now_ms`. Time starts at 1, so 0 means that nothing
-   is. */
-uint64_t ashlar_account_too_old_ms(uint64_t now_ms);
-
 #endif

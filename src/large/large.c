@@ -82,8 +82,8 @@ static void tick_sometimes(uint64_t now_ms)
 {
     if (now_ms < atomic_load_explicit(&next_tick_ms, memory_order_relaxed))
         return;
-    uint64_t quarter_ms = ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms / 4 : 250;
-    atomic_store_explicit(&next_tick_ms, now_ms + quarter_ms, memory_order_relaxed);
+    uint64_t pause_ms = ashlar_opt.decay_ms > 0 ? ashlar_options_decay_step_ms() : 250;
+    atomic_store_explicit(&next_tick_ms, now_ms + pause_ms, memory_order_relaxed);
     ashlar_large_tick(now_ms);
 }
 

@@ -13,6 +13,7 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "large/account.h"
+#include "large/decay.h"
 #include "large/front.h"
 #include "large/kept.h"
 #include "large/sample.h"
@@ -94,8 +95,8 @@ static struct ashlar_extent *find_dirty(size_t len_bytes, size_t align)
     uint64_t freed_ms;
     bool has_more = false;
     struct ashlar_extent *found = ashlar_kept_find_dirty(len_bytes, align);
-    if (found != NULL || (ashlar_front_bytes() <= FRONTS_SPARED_BYTES &&
-                          ashlar_mapcache_has_room_locked(len_bytes)))
+    if (found != NULL ||
+        (ashlar_front_bytes() <= FRONTS_SPARED_BYTES && ashlar_mapcache_has_room_locked(len_bytes)))
         return found;
     struct ashlar_extent *extent;
     while ((extent = ashlar_front_flush(UINT64_MAX, &freed_ms)) != NULL) {
@@ -364,15 +365,22 @@ bool ashlar_mapcache_grow_locked(struct ashlar_extent *extent, size_t len_bytes,
     return true;
 }
 
-/* Cuts what may stay off a long victim of the law: what goes is to lie beside clean space, if there
-   is any. */
-static void spare_rest(struct ashlar_extent *extent)
+/* What the decay time asks for now, given the oldest freed extent. */
+static size_t decayed_bytes(const struct ashlar_extent *oldest, uint64_t now_ms)
 {
-    size_t excess = ashlar_account_excess_locked(ashlar_kept_bytes());
+    return ashlar_decay_due_locked(ashlar_kept_bytes(), oldest->freed_ms, now_ms);
+}
+
+/* Cuts what may stay off a long victim that is not too old: what goes is to lie beside clean space,
+   if there is any. */
+static void spare_rest(struct ashlar_extent *extent, uint64_t now_ms)
+{
+    size_t due = ashlar_max_size(ashlar_account_excess_locked(ashlar_kept_bytes()),
+                                 decayed_bytes(extent, now_ms));
     /* All holes may lie in what goes. */
-    size_t goes = ashlar_align_up(excess + extent->hole_bytes + extent->len_bytes / SPARE_PART,
+    size_t goes = ashlar_align_up(due + extent->hole_bytes + extent->len_bytes / SPARE_PART,
                                   SPARE_UNIT_BYTES);
-    if (extent->len_bytes < SPARE_MIN_BYTES || goes > extent->len_bytes / 2 ||
+    if (extent->len_bytes < SPARE_MIN_BYTES || goes > extent->len_bytes / 4 * 3 ||
         ashlar_sample_are_freed_empty())
         return;
     ashlar_kept_remove(extent);
@@ -395,7 +403,8 @@ static struct ashlar_extent *next_victim(enum ashlar_mapcache_victims which, uin
     if (extent == NULL)
         return NULL;
     bool is_due = which == ASHLAR_VICTIMS_ALL ||
-                  extent->freed_ms <= ashlar_account_too_old_ms(now_ms) ||
+                  extent->freed_ms <= ashlar_decay_too_old_ms(now_ms) ||
+                  decayed_bytes(extent, now_ms) != 0 ||
                   ashlar_account_is_too_much_locked(ashlar_kept_bytes());
     return is_due ? extent : NULL;
 }
@@ -408,7 +417,7 @@ bool ashlar_mapcache_has_room_locked(size_t len_bytes)
 bool ashlar_mapcache_is_due_locked(uint64_t now_ms)
 {
     if (!ashlar_list_is_empty(&retired) ||
-        ashlar_front_oldest_ms() <= ashlar_account_too_old_ms(now_ms))
+        ashlar_front_oldest_ms() <= ashlar_decay_old_ms(now_ms))
         return true;
     if (ashlar_kept_oldest() != NULL)
         return next_victim(ASHLAR_VICTIMS_DUE, now_ms) != NULL;
@@ -473,8 +482,9 @@ size_t ashlar_mapcache_detach_locked(enum ashlar_mapcache_victims which, uint64_
     size_t count = 0;
     struct ashlar_extent *extent;
     while (count < room && (extent = next_victim(which, now_ms)) != NULL) {
-        if (which == ASHLAR_VICTIMS_DUE && extent->freed_ms > ashlar_account_too_old_ms(now_ms))
-            spare_rest(extent);
+        if (which == ASHLAR_VICTIMS_DUE && extent->freed_ms > ashlar_decay_too_old_ms(now_ms))
+            spare_rest(extent, now_ms);
+        ashlar_decay_note_locked(ashlar_extent_full_bytes(extent));
         detach(extent);
         if (!ashlar_list_is_linked(&extent->bin)) /* else its region is retired */
             victims[count++] = extent;

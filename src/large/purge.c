@@ -12,6 +12,7 @@
 
 #include "conf/counters.h"
 #include "large/account.h"
+#include "large/decay.h"
 #include "large/front.h"
 #include "large/guard.h"
 #include "large/mapcache.h"
@@ -128,7 +129,7 @@ static bool purge_some(enum ashlar_mapcache_victims which, uint64_t now_ms)
 
 void ashlar_purge_due(uint64_t now_ms)
 {
-    (void)flush_fronts(ashlar_account_too_old_ms(now_ms));
+    (void)flush_fronts(ashlar_decay_old_ms(now_ms));
     while (purge_some(ASHLAR_VICTIMS_DUE, now_ms))
         continue;
 }

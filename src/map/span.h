@@ -5,7 +5,7 @@
  *             from one load what an address belongs to and whether it is the caller's own.
  * Invariants  owner is first. It equals the address of a thread's heap when that thread may free
  *             into the span without a lock or an atomic, and nothing any thread compares equal
- *             to otherwise (a heap's address with a low bit set, or 0).
+ *             to otherwise (another heap's address, or 0).
  * Locking     owner is read by any thread, relaxed: a thread can only see its own heap there if
  *             it wrote it itself. kind is constant while the span is in the page map.
  * Layer       map/. Embedded in small/slab.h and large/extent.h.

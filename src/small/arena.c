@@ -138,6 +138,7 @@ static bool add_chunk(struct ashlar_arena *arena, unsigned need_slices)
         (void)ashlar_chunk_unmap(chunk);
         return false;
     }
+    chunk->turn = arena->next_chunk_turn++ % ASHLAR_CHUNK_TURNS;
     list_chunk(arena, chunk);
     ashlar_lock_release(&arena->lock);
     return true;
@@ -301,8 +302,17 @@ static void visit_chunks(struct ashlar_arena *arena,
     }
 }
 
+/* Chunks by their turns: bit i for those of turn i. */
+#define ALL_TURNS ((1u << ASHLAR_CHUNK_TURNS) - 1)
+
+static bool has_turn(const struct ashlar_chunk *chunk, unsigned turns)
+{
+    return (turns >> chunk->turn & 1) != 0;
+}
+
 struct purge_search {
     enum ashlar_idle_choice choice;
+    unsigned turns;
     struct ashlar_chunk *chunk;
     struct ashlar_slicemap victims;
 };
@@ -310,7 +320,8 @@ struct purge_search {
 static bool find_victims(struct ashlar_chunk *chunk, void *context)
 {
     struct purge_search *search = context;
-    bool is_found = ashlar_chunk_detach(chunk, search->choice, &search->victims);
+    bool is_found = has_turn(chunk, search->turns) &&
+                    ashlar_chunk_detach(chunk, search->choice, &search->victims);
     search->chunk = is_found ? chunk : NULL;
     return !is_found;
 }
@@ -324,11 +335,12 @@ static bool collect_chunk(struct ashlar_chunk *chunk, void *context)
     return true;
 }
 
-/* Purges chunk after chunk, the lock released around each kernel call; true when one was. */
-static bool purge_idle(struct ashlar_arena *arena, enum ashlar_idle_choice choice)
+/* Purges chunk after chunk of those turns, the lock released around each kernel call; true when one
+   was. */
+static bool purge_idle(struct ashlar_arena *arena, enum ashlar_idle_choice choice, unsigned turns)
 {
     bool has_purged = false;
-    struct purge_search search = {.choice = choice};
+    struct purge_search search = {.choice = choice, .turns = turns};
     if (!ashlar_lock_take(&arena->lock))
         return false;
     visit_chunks(arena, collect_chunk, NULL);
@@ -359,35 +371,56 @@ static bool purge_idle(struct ashlar_arena *arena, enum ashlar_idle_choice choic
 
 static bool age_chunk(struct ashlar_chunk *chunk, void *context)
 {
-    (void)context;
-    ashlar_chunk_age(chunk);
+    if (has_turn(chunk, *(unsigned *)context))
+        ashlar_chunk_age(chunk);
     return true;
 }
 
+/* Whose turn it is, for as many steps as have passed; 0: nobody's yet. */
+static unsigned next_turns_locked(struct ashlar_arena *arena, uint64_t now_ms)
+{
+    uint64_t step_ms = ashlar_options_decay_step_ms();
+    uint64_t steps = now_ms > arena->tick_ms ? (now_ms - arena->tick_ms) / step_ms : 0;
+    if (steps >= ASHLAR_CHUNK_TURNS) {
+        /* All are marked now, so none may go before the next turn of the last one. */
+        arena->tick_ms = now_ms;
+        arena->purge_from_ms = now_ms + ASHLAR_CHUNK_TURNS * step_ms;
+        return ALL_TURNS;
+    }
+    arena->tick_ms += steps * step_ms;
+    unsigned turns = 0;
+    for (; steps != 0; steps--) {
+        arena->turn = (arena->turn + 1) % ASHLAR_CHUNK_TURNS;
+        turns |= 1u << arena->turn;
+    }
+    return turns;
+}
+
 /*
- * Two generations: what is dirty at one tick and still is at the next goes, so memory is purged
- * between one half and one whole decay time after it fell idle.
+ * Two generations: what is dirty at one turn of its chunk and still is at the next goes, so memory
+ * is purged between one half and one whole decay time after it fell idle. The chunks take turns,
+ * so that not all that a burst has freed goes at once.
  */
 void ashlar_arena_tick(struct ashlar_arena *arena, uint64_t now_ms)
 {
     if (ashlar_opt.decay_ms < 0 || !ashlar_lock_take(&arena->lock))
         return;
-    bool is_due = now_ms >= arena->next_tick_ms;
-    if (is_due)
-        arena->next_tick_ms = now_ms + (uint64_t)ashlar_opt.decay_ms / 2;
+    bool may_purge = now_ms >= arena->purge_from_ms;
+    unsigned turns = next_turns_locked(arena, now_ms);
     ashlar_lock_release(&arena->lock);
-    if (!is_due)
+    if (turns == 0)
         return;
-    (void)purge_idle(arena, ASHLAR_IDLE_AGED);
+    if (may_purge)
+        (void)purge_idle(arena, ASHLAR_IDLE_AGED, turns);
     if (ashlar_lock_take(&arena->lock)) {
-        visit_chunks(arena, age_chunk, NULL);
+        visit_chunks(arena, age_chunk, &turns);
         ashlar_lock_release(&arena->lock);
     }
 }
 
 bool ashlar_arena_trim(struct ashlar_arena *arena)
 {
-    return purge_idle(arena, ASHLAR_IDLE_ALL);
+    return purge_idle(arena, ASHLAR_IDLE_ALL, ALL_TURNS);
 }
 
 void ashlar_arena_trim_all(void)

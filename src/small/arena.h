@@ -24,7 +24,10 @@ struct ashlar_arena {
     struct ashlar_lock lock;
     struct ashlar_list chunks[ASHLAR_RUN_MAX + 1];    /* lock: by longest free run */
     struct ashlar_list abandoned[ASHLAR_CLASS_COUNT]; /* lock: slabs without an owner */
-    uint64_t next_tick_ms;                            /* lock: when to look for idle pages */
+    uint64_t tick_ms;                                 /* lock: the last look for idle pages */
+    uint64_t purge_from_ms;                           /* lock: after a pause, when that goes on */
+    unsigned turn;                                    /* lock: whose turn that was */
+    unsigned next_chunk_turn;                         /* lock: for the next chunk */
 };
 
 /* Arena number `index`, made ready on first use. */

@@ -17,23 +17,28 @@
 #include <stdatomic.h>
 
 #include "base/list.h"
+#include "conf/options.h"
 #include "map/pagemap.h"
 #include "small/slicemap.h"
 
 /* A slice is what the page map tells apart. */
 #define ASHLAR_SLICE_BYTES ASHLAR_GRANULE_BYTES
 
+/* Looks at the idle slices of the chunks are spread over so many steps: half a decay time. */
+#define ASHLAR_CHUNK_TURNS (ASHLAR_DECAY_STEPS / 2)
+
 struct ashlar_arena;
 
 struct ashlar_chunk {
-    struct ashlar_list link;      /* arena's list number `listed` */
-    struct ashlar_arena *arena;   /* constant */
-    char *base;                   /* constant */
-    unsigned nslices;             /* constant: 1024, fewer when address space is short */
-    unsigned nfree;               /* slices in `free` */
-    unsigned ndirty;              /* slices in `dirty` */
-    unsigned longest;             /* the highest of `bounds`, or more */
-    unsigned listed;              /* arena's: see arena.c */
+    struct ashlar_list link;    /* arena's list number `listed` */
+    struct ashlar_arena *arena; /* constant */
+    char *base;                 /* constant */
+    unsigned nslices;           /* constant: 1024, fewer when address space is short */
+    unsigned nfree;             /* slices in `free` */
+    unsigned ndirty;            /* slices in `dirty` */
+    unsigned longest;           /* the highest of `bounds`, or more */
+    unsigned listed;            /* arena's: see arena.c */
+    unsigned turn;              /* arena's: when its idle slices are looked at */
     uint8_t bounds[ASHLAR_SLICEMAP_WORDS];
     struct ashlar_slicemap free;  /* slices not in a slab */
     struct ashlar_slicemap dirty; /* free slices that may hold pages */

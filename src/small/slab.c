@@ -34,6 +34,9 @@
    and a program of a few objects touches a page or two per class. */
 #define CARVE_BYTES 4096
 
+/* Objects of so many bytes come back to a slab that is asleep before it is of use again. */
+#define WAKE_BYTES 1024
+
 static_assert(sizeof(struct ashlar_slab) == 2 * ASHLAR_CACHE_LINE_BYTES,
               "what the owner writes and what others write lie on different lines");
 static_assert(offsetof(struct ashlar_slab, remote) == ASHLAR_CACHE_LINE_BYTES,
@@ -63,9 +66,9 @@ void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, u
     size_t capacity = nslices * ASHLAR_SLICE_BYTES / object;
     slab->span.kind = ASHLAR_SPAN_SLAB;
     slab->span.used = 0;
-    slab->end = capacity * object;
-    slab->free = slab->end;
     slab->base = base;
+    slab->end = (uintptr_t)base + capacity * object;
+    slab->free = slab->end;
     slab->reciprocal = UINT64_MAX / object + 1;
     /* The top bit pattern of a key is never that of a small number or a user-space pointer, so
        ordinary contents never look like a link. */
@@ -73,30 +76,59 @@ void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, u
     slab->carved = 0;
     slab->class_id = (uint8_t)class_id;
     slab->nslices = (uint8_t)nslices;
-    slab->is_parked = false;
+    slab->is_asleep = false;
+    slab->asleep = 0;
     slab->is_active = false;
     slab->is_in_flight = false;
     slab->is_idle = false;
+    slab->is_exhausted = false;
     slab->ntouched = 0;
     slab->pending_next = NULL;
     atomic_store_explicit(&slab->remote, 0, memory_order_relaxed);
 }
 
+static uint64_t free_offset(const struct ashlar_slab *slab)
+{
+    return slab->free - (uintptr_t)slab->base;
+}
+
+void ashlar_slab_sleep(struct ashlar_slab *slab)
+{
+    uint32_t few = (uint32_t)(WAKE_BYTES / ashlar_slab_object_bytes(slab));
+    few = few != 0 ? few : 1;
+    /* One that has lost its list to an overwritten link may have less in use. */
+    few = few < slab->span.used ? few : slab->span.used;
+    slab->is_asleep = true;
+    slab->asleep = slab->span.used - few;
+    atomic_signal_fence(memory_order_seq_cst); /* see ashlar_slab_live_objects */
+    slab->span.used = few;
+}
+
+void ashlar_slab_wake(struct ashlar_slab *slab)
+{
+    slab->is_asleep = false;
+    slab->span.used += slab->asleep;
+    atomic_signal_fence(memory_order_seq_cst);
+    slab->asleep = 0;
+}
+
 bool ashlar_slab_carve(struct ashlar_slab *slab)
 {
-    if (slab->carved == slab->end)
+    if (slab->carved == ashlar_slab_capacity(slab))
         return false;
     size_t object = ashlar_slab_object_bytes(slab);
     size_t goal = ashlar_align_down(slab->carved + CARVE_BYTES, CARVE_BYTES);
     size_t count = goal > slab->carved + object ? (goal - slab->carved) / object : 1;
-    size_t left = (size_t)(slab->end - slab->carved) / object;
+    size_t left = (size_t)(ashlar_slab_capacity(slab) - slab->carved) / object;
     if (count > left)
         count = left;
-    /* From the last to the first, so that the list ascends. */
+    uint64_t next = slab->carved;
+    uint64_t old = free_offset(slab);
+    slab->free = (uintptr_t)slab->base + next;
     for (size_t i = count; i-- > 0;) {
-        uint64_t offset = slab->carved + i * object;
-        *ashlar_slab_link(slab->base + offset) = slab->free ^ slab->key;
-        slab->free = offset;
+        char *one = slab->base + next;
+        next += object;
+        *ashlar_slab_link(one) = (i != 0 ? next : old) ^ slab->key;
     }
     slab->carved += (uint32_t)(count * object);
     return true;
@@ -105,7 +137,7 @@ bool ashlar_slab_carve(struct ashlar_slab *slab)
 static uint64_t head_offset(const struct ashlar_slab *slab, uint64_t word)
 {
     uint64_t head = word & HEAD_MASK;
-    return head == 0 ? slab->end : (head - 1) * ASHLAR_MIN_ALIGN_BYTES;
+    return head == 0 ? ashlar_slab_capacity(slab) : (head - 1) * ASHLAR_MIN_ALIGN_BYTES;
 }
 
 /* Appends the free list behind the list that starts at `first`. */
@@ -114,11 +146,11 @@ static void append_free(struct ashlar_slab *slab, uint64_t first, uint32_t count
     uint64_t offset = first;
     for (uint32_t i = 1; i < count; i++) {
         uint64_t next = *ashlar_slab_link(slab->base + offset) ^ slab->key;
-        if (next >= slab->end)
+        if (next >= ashlar_slab_capacity(slab))
             return; /* overwritten by the program: the rest is lost, nothing worse */
         offset = next;
     }
-    *ashlar_slab_link(slab->base + offset) = slab->free ^ slab->key;
+    *ashlar_slab_link(slab->base + offset) = free_offset(slab) ^ slab->key;
 }
 
 static uint32_t take_list(struct ashlar_slab *slab, uint64_t word)
@@ -129,7 +161,8 @@ static uint32_t take_list(struct ashlar_slab *slab, uint64_t word)
     uint64_t first = head_offset(slab, word);
     if (slab->free != slab->end)
         append_free(slab, first, count);
-    slab->free = first;
+    slab->free = (uintptr_t)slab->base + first;
+    ashlar_assert(slab->span.used >= count);
     slab->span.used -= count;
     return count;
 }
@@ -145,7 +178,7 @@ uint32_t ashlar_slab_collect(struct ashlar_slab *slab)
 static void push_pending(struct ashlar_slab *slab)
 {
     struct ashlar_slab_owner *owner =
-        (struct ashlar_slab_owner *)(ashlar_span_owner(&slab->span) & ~ASHLAR_SLAB_PARKED_BIT);
+        (struct ashlar_slab_owner *)ashlar_span_owner(&slab->span);
     struct ashlar_slab *top = atomic_load_explicit(&owner->pending, memory_order_relaxed);
     do
         slab->pending_next = top;
@@ -204,13 +237,29 @@ bool ashlar_slab_is_abandoned(const struct ashlar_slab *slab)
     return (atomic_load_explicit(&slab->remote, memory_order_acquire) & ABANDONED) != 0;
 }
 
+/* Objects handed out and the hold. The slab may fall asleep or wake between two reads: then it is
+   asked again, or counts as full. */
+__attribute__((no_sanitize_thread)) static size_t used_objects(const struct ashlar_slab *slab)
+{
+    const volatile uint32_t *asleep = &slab->asleep;
+    const volatile uint32_t *used = &slab->span.used;
+    size_t sum;
+    uint32_t before;
+    do {
+        before = *asleep;
+        sum = (size_t)before + *used;
+    } while (*asleep != before);
+    size_t most = slab->carved / ashlar_slab_object_bytes(slab) + ashlar_slab_hold(slab);
+    return ashlar_min_size(sum, most);
+}
+
 /* Reads what the owner writes without asking it: statistics want a number, not a promise. */
 __attribute__((no_sanitize_thread)) size_t ashlar_slab_live_objects(const struct ashlar_slab *slab)
 {
     uint64_t remote = atomic_load_explicit(&slab->remote, memory_order_relaxed);
     size_t hold = slab->is_active ? ashlar_slab_hold(slab) : 0;
     size_t away = (size_t)((remote & COUNT_MASK) / COUNT_ONE) + hold;
-    size_t used = slab->span.used;
+    size_t used = used_objects(slab);
     return used > away ? used - away : 0;
 }
 
@@ -218,8 +267,8 @@ bool ashlar_slab_has_free(const struct ashlar_slab *slab, const char *object)
 {
     uint64_t wanted = (uint64_t)(object - slab->base);
     size_t most = slab->carved / ashlar_slab_object_bytes(slab);
-    uint64_t offset = slab->free;
-    for (size_t i = 0; i <= most && offset < slab->end; i++) {
+    uint64_t offset = free_offset(slab);
+    for (size_t i = 0; i <= most && offset < ashlar_slab_capacity(slab); i++) {
         if (offset == wanted)
             return true;
         offset = *ashlar_slab_link(slab->base + offset) ^ slab->key;
@@ -231,12 +280,12 @@ void ashlar_slab_verify(struct ashlar_slab *slab)
 {
     size_t object = ashlar_slab_object_bytes(slab);
     size_t nfree = 0;
-    for (uint64_t offset = slab->free; offset != slab->end;) {
+    for (uint64_t offset = free_offset(slab); offset != ashlar_slab_capacity(slab);) {
         ashlar_check(offset < slab->carved);
         ashlar_check(ashlar_slab_is_start(slab, offset));
         ashlar_check(++nfree <= slab->carved / object);
         offset = *ashlar_slab_link(slab->base + offset) ^ slab->key;
     }
-    ashlar_check(slab->carved <= slab->end);
+    ashlar_check(slab->carved <= ashlar_slab_capacity(slab));
     ashlar_check(nfree <= slab->carved / object);
 }

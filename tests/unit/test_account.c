@@ -259,18 +259,6 @@ static void a_block_is_counted_once(void **state)
     assert_int_equal(ashlar_count_read(large_counted_bytes), bytes);
 }
 
-static void age_is_measured_by_the_decay_time(void **state)
-{
-    (void)state;
-    ashlar_opt.decay_ms = 1000;
-    assert_int_equal(ashlar_account_too_old_ms(5000), 4000);
-    assert_int_equal(ashlar_account_too_old_ms(999), 0);
-    ashlar_opt.decay_ms = 0;
-    assert_int_equal(ashlar_account_too_old_ms(5000), 5000);
-    ashlar_opt.decay_ms = -1;
-    assert_int_equal(ashlar_account_too_old_ms(5000), 0);
-}
-
 /* The last case: what has been learned stays. */
 static void nothing_is_kept_near_the_limit_of_the_cgroup(void **state)
 {
@@ -309,7 +297,6 @@ int main(void)
         CASE(a_peak_lasts_for_ever_when_nothing_decays),
         CASE(the_peak_is_not_forgotten_when_time_goes_back_by_a_tick),
         CASE(a_block_is_counted_once),
-        CASE(age_is_measured_by_the_decay_time),
         CASE(nothing_is_kept_near_the_limit_of_the_cgroup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

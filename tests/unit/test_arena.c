@@ -339,11 +339,11 @@ static void a_slab_that_fell_empty_from_afar_is_not_kept_as_abandoned(void **sta
     assert_int_equal(ashlar_count_read(slabs), 0);
 }
 
-/* Ticks every eighth of the decay time for so many eighths. */
-static void pass_eighths(unsigned count)
+/* Ticks in each of so many steps of the decay time. */
+static void pass_steps(unsigned count)
 {
     for (; count > 0; count--)
-        ashlar_arena_tick(arena, now_ms += (uint64_t)ashlar_opt.decay_ms / 8);
+        ashlar_arena_tick(arena, now_ms += ashlar_options_decay_step_ms());
 }
 
 static void idle_pages_stay_for_half_the_decay_time_at_least(void **state)
@@ -353,9 +353,9 @@ static void idle_pages_stay_for_half_the_decay_time_at_least(void **state)
     ashlar_arena_tick(arena, now_ms += 10 * (uint64_t)ashlar_opt.decay_ms);
     size_t dirty_bytes = ashlar_count_read(arena_dirty_bytes);
     assert_true(dirty_bytes > 0);
-    pass_eighths(3);
+    pass_steps(ASHLAR_DECAY_STEPS / 2 - 1);
     assert_int_equal(ashlar_count_read(arena_dirty_bytes), dirty_bytes);
-    pass_eighths(1);
+    pass_steps(ASHLAR_DECAY_STEPS / 2); /* whosever turn it is */
     expect_nothing_held();
 }
 
@@ -364,8 +364,194 @@ static void idle_pages_are_gone_when_the_decay_time_is_over(void **state)
     (void)state;
     ashlar_arena_tick(arena, now_ms += 10 * (uint64_t)ashlar_opt.decay_ms);
     assert_true(ashlar_arena_put(get_used()));
-    pass_eighths(8);
+    pass_steps(ASHLAR_DECAY_STEPS);
     expect_nothing_held();
+}
+
+/* Chunks of a burst, two of each turn, and the slabs of one. */
+#define BURST_CHUNKS (2 * ASHLAR_CHUNK_TURNS)
+#define SLABS_PER_CHUNK (ASHLAR_CHUNK_SLICES / 16)
+
+/* Used slabs that fill so many chunks are put, all at once. The dirty bytes of each chunk. */
+static size_t put_burst(void)
+{
+    static struct ashlar_slab *slabs[BURST_CHUNKS * SLABS_PER_CHUNK];
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(slabs); i++)
+        slabs[i] = get_used();
+    assert_int_equal(ashlar_count_read(region_reserved_bytes),
+                     (size_t)BURST_CHUNKS * ASHLAR_CHUNK_SLICES * ASHLAR_SLICE_BYTES);
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(slabs); i++)
+        assert_true(ashlar_arena_put(slabs[i]));
+    size_t dirty_bytes = ashlar_count_read(arena_dirty_bytes);
+    assert_true(dirty_bytes > 0);
+    assert_int_equal(dirty_bytes % BURST_CHUNKS, 0);
+    return dirty_bytes / BURST_CHUNKS;
+}
+
+/* What the last look has purged. */
+static size_t tick_after(uint64_t ms)
+{
+    size_t before = ashlar_count_read(arena_dirty_bytes);
+    ashlar_arena_tick(arena, now_ms += ms);
+    return before - ashlar_count_read(arena_dirty_bytes);
+}
+
+/* Symptom: one call purged all that a burst of small blocks had freed. */
+static void chunks_take_turns(void **state)
+{
+    (void)state;
+    uint64_t step_ms = ashlar_options_decay_step_ms();
+    pass_steps(2 * ASHLAR_DECAY_STEPS); /* long after any pause */
+    size_t chunk_bytes = put_burst();
+    for (unsigned i = 0; i < ASHLAR_CHUNK_TURNS; i++)
+        assert_int_equal(tick_after(step_ms), 0);
+    for (unsigned i = 0; i < ASHLAR_CHUNK_TURNS; i++) {
+        assert_int_equal(tick_after(step_ms - 1), 0);
+        assert_int_equal(tick_after(1), 2 * chunk_bytes);
+    }
+    expect_nothing_held();
+}
+
+static void steps_that_were_missed_are_made_up_for(void **state)
+{
+    (void)state;
+    uint64_t step_ms = ashlar_options_decay_step_ms();
+    pass_steps(2 * ASHLAR_DECAY_STEPS);
+    size_t chunk_bytes = put_burst();
+    assert_int_equal(tick_after(step_ms), 0);
+    assert_int_equal(tick_after((ASHLAR_CHUNK_TURNS - 1) * step_ms), 0);
+    assert_int_equal(tick_after(3 * step_ms), 6 * chunk_bytes);
+    assert_int_equal(tick_after(step_ms), 2 * chunk_bytes);
+    assert_int_equal(tick_after(4 * step_ms), 8 * chunk_bytes);
+    expect_nothing_held();
+}
+
+static void after_a_pause_all_chunks_have_their_turn(void **state)
+{
+    (void)state;
+    uint64_t half_ms = (uint64_t)ashlar_opt.decay_ms / 2;
+    for (uint64_t times = 1; times <= 20; times *= 20) {
+        pass_steps(2 * ASHLAR_DECAY_STEPS);
+        size_t chunk_bytes = put_burst();
+        assert_int_equal(tick_after(times * half_ms), 0); /* all are aged */
+        assert_int_equal(tick_after(times * half_ms), BURST_CHUNKS * chunk_bytes);
+        expect_nothing_held();
+    }
+}
+
+/* Symptom: what was freed just before the first look after a pause went a step later, when its
+   chunk had its next turn. */
+static void what_was_freed_before_a_pause_ended_stays_for_half_the_decay_time(void **state)
+{
+    (void)state;
+    uint64_t step_ms = ashlar_options_decay_step_ms();
+    /* The shortest pause, and a long one. */
+    const uint64_t pauses_ms[] = {ASHLAR_CHUNK_TURNS * step_ms, 10 * (uint64_t)ashlar_opt.decay_ms};
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(pauses_ms); i++) {
+        pass_steps(2 * ASHLAR_DECAY_STEPS);
+        now_ms += pauses_ms[i];
+        (void)put_burst();
+        assert_int_equal(tick_after(0), 0); /* freed just now */
+        for (unsigned turn = 1; turn < ASHLAR_CHUNK_TURNS; turn++)
+            assert_int_equal(tick_after(step_ms), 0);
+        assert_int_equal(tick_after(step_ms - 1), 0);
+        (void)tick_after(1);
+        pass_steps(ASHLAR_CHUNK_TURNS);
+        expect_nothing_held();
+    }
+}
+
+struct ages {
+    uint64_t least_ms;
+    uint64_t most_ms;
+};
+
+/* Looks every so often until nothing is left of what was put at `put_ms`; how old it became. */
+static void look_until_gone(uint64_t put_ms, uint64_t pause_ms, struct ages *ages)
+{
+    while (ashlar_count_read(arena_dirty_bytes) != 0) {
+        if (tick_after(pause_ms) == 0)
+            continue;
+        ages->least_ms = now_ms - put_ms < ages->least_ms ? now_ms - put_ms : ages->least_ms;
+        ages->most_ms = now_ms - put_ms > ages->most_ms ? now_ms - put_ms : ages->most_ms;
+    }
+    expect_nothing_held();
+}
+
+/* How old idle pages become before they go when somebody looks every so often. */
+static struct ages ages_with_looks_every(uint64_t pause_ms)
+{
+    struct ages ages = {.least_ms = UINT64_MAX};
+    for (int64_t ms = 0; ms < 3 * ashlar_opt.decay_ms; ms += (int64_t)pause_ms)
+        (void)tick_after(pause_ms); /* long after any pause */
+    for (unsigned round = 0; round < 7; round++) {
+        for (unsigned i = 0; i < 13 * round; i++) /* at another time of a step */
+            (void)tick_after(pause_ms);
+        uint64_t put_ms = now_ms + round * pause_ms / 7; /* and a while after a look */
+        (void)put_burst();
+        look_until_gone(put_ms, pause_ms, &ages);
+    }
+    return ages;
+}
+
+/*
+ * The turn of a chunk is due once in half the decay time, and had at the first look from then on:
+ * less than a look too late. What was freed just before a late turn is marked by it, and goes at
+ * the next, which may be had in time: so after half the decay time less a look at least, and less a
+ * step as a rule, as there is a look in each. What was freed just after a turn that was had in time
+ * is marked by the next and goes at the one after that, which may be late: after a whole decay time
+ * and a look at most. Some chunk comes within a step of either end.
+ */
+static void idle_pages_go_between_half_the_decay_time_and_a_whole_one(void **state)
+{
+    (void)state;
+    static const uint64_t pauses_ms[] = {1, 10, 30, 50, 70, 100, 170};
+    ashlar_opt.decay_ms = 800;
+    uint64_t step_ms = ashlar_options_decay_step_ms();
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(pauses_ms); i++) {
+        struct ages ages = ages_with_looks_every(pauses_ms[i]);
+        assert_in_range(ages.least_ms, 400 - pauses_ms[i], 400 + step_ms + pauses_ms[i]);
+        assert_in_range(ages.most_ms, 800 - step_ms - pauses_ms[i], 800 + pauses_ms[i]);
+    }
+}
+
+/*
+ * After a pause all are marked, and the steps begin anew: what was freed just after a turn, which
+ * may have been less than a step after the last step that counted, waits for the end of the pause
+ * and then for up to a decay time less a step.
+ */
+static void a_pause_delays_by_no_more_than_itself_and_a_step(void **state)
+{
+    (void)state;
+    ashlar_opt.decay_ms = 800;
+    uint64_t step_ms = ashlar_options_decay_step_ms();
+    for (uint64_t pause_ms = 8 * step_ms; pause_ms < 10 * step_ms; pause_ms += 33) {
+        for (unsigned nlooks = 0; nlooks <= 35; nlooks += 7) {
+            struct ages ages = {.least_ms = UINT64_MAX};
+            pass_steps(2 * ASHLAR_DECAY_STEPS);
+            uint64_t put_ms = now_ms;
+            (void)put_burst();
+            for (unsigned i = 0; i < nlooks; i++)
+                assert_int_equal(tick_after(step_ms / 5), 0);
+            if (tick_after(pause_ms) != 0)
+                ages.least_ms = now_ms - put_ms;
+            look_until_gone(put_ms, step_ms / 5, &ages);
+            assert_in_range(ages.least_ms, 400 - step_ms, 800 + pause_ms + step_ms);
+            assert_in_range(ages.most_ms, 0, 800 + pause_ms + step_ms + step_ms / 5);
+        }
+    }
+}
+
+/* Symptom: with decay_ms:4100 the purge thread, which looks every 500 ms, took eight seconds, as a
+   look after nearly two steps counted as one. */
+static void looks_that_do_not_fall_on_steps_lose_no_time(void **state)
+{
+    (void)state;
+    ashlar_opt.decay_ms = 4100;
+    struct ages ages = ages_with_looks_every(500);
+    uint64_t step_ms = ashlar_options_decay_step_ms();
+    assert_in_range(ages.least_ms, ASHLAR_CHUNK_TURNS * step_ms - 500, 2050 + step_ms + 500);
+    assert_in_range(ages.most_ms, 2050, 4100 + 500);
 }
 
 static void decay_of_minus_one_keeps_pages_until_they_are_trimmed(void **state)
@@ -665,6 +851,13 @@ int main(void)
         CASE(a_slab_that_fell_empty_from_afar_is_not_kept_as_abandoned),
         CASE(idle_pages_stay_for_half_the_decay_time_at_least),
         CASE(idle_pages_are_gone_when_the_decay_time_is_over),
+        CASE(chunks_take_turns),
+        CASE(steps_that_were_missed_are_made_up_for),
+        CASE(after_a_pause_all_chunks_have_their_turn),
+        CASE(what_was_freed_before_a_pause_ended_stays_for_half_the_decay_time),
+        CASE(idle_pages_go_between_half_the_decay_time_and_a_whole_one),
+        CASE(a_pause_delays_by_no_more_than_itself_and_a_step),
+        CASE(looks_that_do_not_fall_on_steps_lose_no_time),
         CASE(decay_of_minus_one_keeps_pages_until_they_are_trimmed),
         CASE(decay_of_zero_keeps_nothing),
         CASE(pages_the_kernel_would_not_take_are_tried_again),

@@ -8,6 +8,7 @@
 
 #include "conf/counters.h"
 #include "conf/options.h"
+#include "large/front.h"
 #include "large/large.h"
 #include "large/mapcache.h"
 #include "large/purge.h"
@@ -61,17 +62,89 @@ static void what_is_older_than_the_decay_time_goes(void **state)
     (void)state;
     ashlar_opt.recycle = ASHLAR_RECYCLE_OFF; /* the second block would take the first one's pages */
     drop(make(ASHLAR_MIB));
-    fake_os_pass_time(600);
+    fake_os_pass_time(450);
     drop(make(3 * ASHLAR_MIB));
-    fake_os_pass_time(399);
+    fake_os_pass_time(299);
     ashlar_purge_due(ashlar_os_now_ms());
+    assert_int_equal(kept_bytes(), 4 * ASHLAR_MIB); /* three quarters of the time are not over */
+    fake_os_pass_time(250);
     assert_int_equal(kept_bytes(), 4 * ASHLAR_MIB);
     fake_os_pass_time(1);
     ashlar_purge_due(ashlar_os_now_ms());
     assert_int_equal(kept_bytes(), 3 * ASHLAR_MIB);
-    fake_os_pass_time(600);
+    fake_os_pass_time(450);
     ashlar_purge_due(ashlar_os_now_ms());
     assert_int_equal(kept_bytes(), 0);
+}
+
+/* Symptom: one call took as long as purging all of it takes. */
+static void no_look_purges_much_more_than_a_fifth_of_a_burst(void **state)
+{
+    (void)state;
+    enum { COUNT = 40, LEN_BYTES = 512 * 1024 };
+    char *burst[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        burst[i] = make(LEN_BYTES);
+    for (int i = 0; i < COUNT; i++)
+        drop(burst[i]);
+    size_t burst_bytes = kept_bytes();
+    /* They were joined; what is cut off is a sixteenth of the whole or so too long. */
+    size_t most_bytes = burst_bytes / 5 + burst_bytes / 8;
+    unsigned steps = 0;
+    assert_true(burst_bytes >= (size_t)COUNT * LEN_BYTES);
+    for (int64_t age_ms = 0; age_ms <= ashlar_opt.decay_ms; age_ms++) {
+        uint64_t purged = ashlar_count_read(purge_bytes);
+        size_t before = kept_bytes();
+        ashlar_purge_if_due(ashlar_os_now_ms());
+        assert_true(age_ms >= ashlar_opt.decay_ms * 3 / 4 || kept_bytes() == before);
+        assert_true(before - kept_bytes() <= most_bytes);
+        assert_true(ashlar_count_read(purge_bytes) - purged <= most_bytes);
+        steps += ashlar_count_read(purge_bytes) != purged;
+        fake_os_pass_time(1);
+    }
+    assert_int_equal(steps, 5);
+    assert_int_equal(kept_bytes(), 0);
+}
+
+/* Symptom: the fronts kept such a block to the end of its time, when it went whole. */
+static void a_large_block_that_waits_in_a_front_goes_in_steps(void **state)
+{
+    (void)state;
+    enum { LEN_MIB = 40 };
+    size_t len_bytes = LEN_MIB * ASHLAR_MIB;
+    unsigned steps = 0;
+    ashlar_opt.decay_ms = 800;
+    drop(make(len_bytes));
+    for (int64_t age_ms = 0; age_ms <= ashlar_opt.decay_ms; age_ms++) {
+        size_t before = kept_bytes();
+        assert_int_equal(ashlar_front_blocks(), age_ms <= 600 ? 1 : 0);
+        ashlar_purge_if_due(ashlar_os_now_ms());
+        size_t gone = before - kept_bytes();
+        assert_true(gone == 0 || (age_ms >= 600 && age_ms % 50 == 0));
+        /* A step, and what is cut off is a sixteenth of the block or so too long. */
+        assert_in_range(gone, 0, len_bytes / 5 + len_bytes / 8);
+        steps += gone != 0;
+        fake_os_pass_time(1);
+    }
+    assert_int_equal(steps, 5);
+    assert_int_equal(kept_bytes(), 0);
+}
+
+static void what_has_waited_in_a_front_for_less_than_that_stays_there(void **state)
+{
+    (void)state;
+    char *young = make(3 * ASHLAR_MIB);
+    ashlar_opt.decay_ms = 800;
+    drop(make(ASHLAR_MIB / 2));
+    fake_os_pass_time(1);
+    drop(young);
+    fake_os_pass_time(599);
+    ashlar_purge_if_due(ashlar_os_now_ms());
+    assert_int_equal(ashlar_front_blocks(), 1);
+    assert_int_equal(kept_bytes(), 3 * ASHLAR_MIB);
+    fake_os_pass_time(1);
+    ashlar_purge_if_due(ashlar_os_now_ms());
+    assert_int_equal(ashlar_front_blocks(), 0);
 }
 
 static void everything_goes_when_asked(void **state)
@@ -174,6 +247,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(what_is_older_than_the_decay_time_goes),
+        CASE(no_look_purges_much_more_than_a_fifth_of_a_burst),
+        CASE(a_large_block_that_waits_in_a_front_goes_in_steps),
+        CASE(what_has_waited_in_a_front_for_less_than_that_stays_there),
         CASE(everything_goes_when_asked),
         CASE(a_region_of_which_nothing_is_left_is_unmapped),
         CASE(a_purge_that_failed_is_not_counted_and_keeps_the_memory),

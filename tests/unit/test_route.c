@@ -8,6 +8,8 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "front/emergency.h"
+#include "front/heaps.h"
+#include "front/purger.h"
 #include "front/route.h"
 #include "large/mapcache.h"
 #include "small/arena.h"
@@ -419,6 +421,63 @@ static void what_could_not_be_freed_is_freed_later(void **state)
     assert_int_equal(usage.large_live_blocks, 0);
 }
 
+/* Whether the calling thread's first request, of so many bytes, starts the purge thread. */
+static void *request_without_cache(void *context)
+{
+    ashlar_route_free(ashlar_route_malloc(*(const size_t *)context));
+    return fake_os_thread_body == NULL ? context : NULL;
+}
+
+static void expect_purge_thread_for(size_t size)
+{
+    pthread_t thread;
+    void *failure;
+    ashlar_route_free(ashlar_route_malloc(1)); /* so that the thread's cache is not the last one */
+    ashlar_opt.purge_thread = ASHLAR_PURGE_THREAD_ON;
+    atomic_store(&ashlar_purger_state, ASHLAR_PURGER_NONE);
+    fake_os_thread_body = NULL;
+    assert_int_equal(pthread_create(&thread, NULL, request_without_cache, &size), 0);
+    pthread_join(thread, &failure);
+    atomic_store(&ashlar_purger_state, ASHLAR_PURGER_NONE);
+    assert_null(failure);
+}
+
+/* Symptom: what such a program had freed was kept for ever when it fell idle. */
+static void a_program_with_large_blocks_only_gets_its_purge_thread(void **state)
+{
+    (void)state;
+    expect_purge_thread_for(THRESHOLD);
+    fake_os_pass_time(1000); /* the time of large calls is everybody's */
+    expect_purge_thread_for(4 * ASHLAR_MIB);
+}
+
+/* Small calls only. */
+static void a_busy_thread_purges_large_memory_in_steps(void **state)
+{
+    (void)state;
+    enum { COUNT = 40 };
+    char *burst[COUNT];
+    struct ashlar_usage usage;
+    size_t most_bytes = 0;
+    ashlar_heaps_tick(ashlar_os_now_ms()); /* so the next half decay time begins now */
+    for (int i = 0; i < COUNT; i++)
+        burst[i] = memset(ashlar_route_malloc(ASHLAR_MIB / 2), 1, ASHLAR_MIB / 2);
+    for (int i = 0; i < COUNT; i++)
+        ashlar_route_free(burst[i]);
+    ashlar_route_usage(&usage);
+    size_t burst_bytes = usage.large_kept_bytes;
+    assert_true(burst_bytes >= COUNT * ASHLAR_MIB / 2);
+    for (int64_t age_ms = 0; age_ms < ashlar_opt.decay_ms; age_ms++) {
+        size_t before = usage.large_kept_bytes;
+        fake_os_pass_time(1);
+        ashlar_heaps_tick_if_due();
+        ashlar_route_usage(&usage);
+        most_bytes = ashlar_max_size(most_bytes, before - usage.large_kept_bytes);
+    }
+    assert_int_equal(usage.large_kept_bytes, 0);
+    assert_in_range(most_bytes, 1, burst_bytes / 5 * 2);
+}
+
 static void trim_says_whether_there_was_something(void **state)
 {
     (void)state;
@@ -509,6 +568,8 @@ int main(void)
         CASE(crimes_are_told_once_each_and_the_heap_stays_whole),
         CASE(a_thread_that_meets_shut_locks_is_served_by_the_emergency_store),
         CASE(what_could_not_be_freed_is_freed_later),
+        CASE(a_program_with_large_blocks_only_gets_its_purge_thread),
+        CASE(a_busy_thread_purges_large_memory_in_steps),
         CASE(trim_says_whether_there_was_something),
         CASE(random_blocks_keep_their_contents_and_the_usage_adds_up),
     };

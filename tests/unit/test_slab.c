@@ -79,14 +79,14 @@ static void a_slab_hands_out_every_object_once(void **state)
     for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id += 3) {
         struct ashlar_slab *slab = make_slab(class_id);
         size_t object = ashlar_class_size(class_id);
-        size_t capacity = slab->end / object;
+        size_t capacity = ashlar_slab_capacity(slab) / object;
         char *seen = calloc(capacity, 1);
         for (size_t i = 0; i < capacity; i++) {
             char *got = get(slab);
             assert_non_null(got);
             size_t offset = (size_t)(got - slab->base);
             assert_int_equal(offset % object, 0);
-            assert_true(offset < slab->end);
+            assert_true(offset < ashlar_slab_capacity(slab));
             assert_int_equal(seen[offset / object], 0);
             seen[offset / object] = 1;
             assert_int_equal(slab->span.used, i + 1);
@@ -96,7 +96,7 @@ static void a_slab_hands_out_every_object_once(void **state)
             memset(got, 0xee, object);
         }
         assert_null(get(slab));
-        assert_int_equal(slab->carved, slab->end);
+        assert_int_equal(slab->carved, ashlar_slab_capacity(slab));
         free(seen);
         drop_slab(slab);
     }
@@ -111,12 +111,41 @@ static void objects_come_to_exist_about_a_page_at_a_time(void **state)
         assert_int_equal(slab->carved, 0);
         while (ashlar_slab_carve(slab)) {
             assert_int_equal(slab->carved % object, 0);
-            assert_true(slab->carved <= slab->end);
+            assert_true(slab->carved <= ashlar_slab_capacity(slab));
         }
         drop_slab(slab);
         slab = make_slab(class_id);
         assert_true(ashlar_slab_carve(slab));
         assert_true(slab->carved <= (object > 4096 ? object : 4096));
+        drop_slab(slab);
+    }
+}
+
+/* The head of the list is an address, `end` that of an empty one; what is carved in front of a list
+   that is not empty leads to it. */
+static void carved_objects_come_in_ascending_order_before_those_freed(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        size_t object = ashlar_class_size(class_id);
+        assert_int_equal(slab->end, (uintptr_t)slab->base + ashlar_slab_capacity(slab));
+        assert_int_equal(ashlar_slab_capacity(slab) % object, 0);
+        assert_int_equal(slab->free, slab->end);
+        char *first = get(slab);
+        assert_ptr_equal(first, slab->base);
+        for (size_t at = object; slab->free != slab->end; at += object)
+            assert_ptr_equal(ashlar_slab_pop(slab), slab->base + at);
+        assert_int_equal(slab->span.used * object, slab->carved);
+        size_t carved = slab->carved;
+        ashlar_slab_push(slab, first);
+        assert_int_equal(slab->free, (uintptr_t)first);
+        if (ashlar_slab_carve(slab))
+            for (; carved < slab->carved; carved += object)
+                assert_ptr_equal(ashlar_slab_pop(slab), slab->base + carved);
+        assert_ptr_equal(ashlar_slab_pop(slab), first);
+        assert_int_equal(slab->free, slab->end);
+        ashlar_slab_verify(slab);
         drop_slab(slab);
     }
 }
@@ -127,7 +156,7 @@ static void only_starts_of_objects_are_starts(void **state)
     for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
         struct ashlar_slab *slab = make_slab(class_id);
         size_t object = ashlar_class_size(class_id);
-        for (uint64_t offset = 0; offset < slab->end; offset++)
+        for (uint64_t offset = 0; offset < ashlar_slab_capacity(slab); offset++)
             if (ashlar_slab_is_start(slab, offset) != (offset % object == 0))
                 fail_msg("offset %llu of objects of %zu", (unsigned long long)offset, object);
         drop_slab(slab);
@@ -175,7 +204,7 @@ static void random_frees_from_both_sides_keep_the_law(void **state)
     (void)state;
     for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id += 7) {
         struct ashlar_slab *slab = make_slab(class_id);
-        size_t capacity = slab->end / ashlar_class_size(class_id);
+        size_t capacity = ashlar_slab_capacity(slab) / ashlar_class_size(class_id);
         char **live = calloc(capacity, sizeof *live);
         size_t nlive = 0;
         size_t nremote = 0;
@@ -209,6 +238,91 @@ static void random_frees_from_both_sides_keep_the_law(void **state)
             assert_int_equal(ashlar_slab_live_objects(slab), nlive);
             if (step % 20 == 0)
                 ashlar_slab_verify(slab);
+        }
+        free(live);
+        drop_slab(slab);
+    }
+}
+
+/* Objects that come back to a sleeping slab before its owner is told, as slab.c says. */
+static uint32_t few_of(const struct ashlar_slab *slab)
+{
+    size_t object = ashlar_slab_object_bytes(slab);
+    return object <= 1024 ? (uint32_t)(1024 / object) : 1;
+}
+
+static void fill(struct ashlar_slab *slab, char **live, size_t capacity)
+{
+    for (size_t i = 0; i < capacity; i++)
+        assert_non_null(live[i] = get(slab));
+    assert_null(get(slab));
+}
+
+/* Symptom: a slab was of use again for each single object that came back. */
+static void a_sleeping_slab_seems_empty_when_a_few_objects_are_back(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        uint32_t capacity = (uint32_t)(ashlar_slab_capacity(slab) / ashlar_class_size(class_id));
+        uint32_t few = few_of(slab);
+        char **live = calloc(capacity, sizeof *live);
+        assert_true(few >= 1 && few <= capacity && few <= 64);
+        fill(slab, live, capacity);
+        ashlar_slab_sleep(slab);
+        assert_true(slab->is_asleep);
+        for (uint32_t left = few; left != 0; left--) {
+            assert_int_equal(slab->span.used, left);
+            assert_int_equal(slab->span.used + slab->asleep, capacity - (few - left));
+            assert_int_equal(ashlar_slab_live_objects(slab), capacity - (few - left));
+            assert_int_equal(ashlar_slab_push(slab, live[left - 1]), left - 1);
+            assert_true(ashlar_slab_looks_free(slab, live[left - 1]));
+            assert_true(ashlar_slab_has_free(slab, live[left - 1]));
+        }
+        assert_true(slab->is_asleep); /* until it is told */
+        ashlar_slab_wake(slab);
+        assert_false(slab->is_asleep);
+        assert_int_equal(slab->asleep, 0);
+        assert_int_equal(slab->span.used, capacity - few);
+        assert_int_equal(ashlar_slab_live_objects(slab), capacity - few);
+        ashlar_slab_verify(slab);
+        for (uint32_t i = 0; i < few; i++)
+            assert_ptr_equal(ashlar_slab_pop(slab), live[i]);
+        assert_null(get(slab));
+        free(live);
+        drop_slab(slab);
+    }
+}
+
+/* Awake before it collects, so that `used` cannot wrap; wakes early, and sleeps again. */
+static void a_slab_wakes_with_what_others_have_freed(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id += 5) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        uint32_t capacity = (uint32_t)(ashlar_slab_capacity(slab) / ashlar_class_size(class_id));
+        uint32_t few = few_of(slab);
+        char **live = calloc(capacity, sizeof *live);
+        fill(slab, live, capacity);
+        for (uint32_t part = 0; part <= 2; part++) {
+            uint32_t nremote = capacity * part / 2;
+            uint32_t nown = few - 1 < capacity - nremote ? few - 1 : capacity - nremote;
+            ashlar_slab_sleep(slab);
+            for (uint32_t i = 0; i < nremote; i++)
+                assert_int_equal(ashlar_slab_push_remote(slab, live[i]), ASHLAR_REMOTE_DONE);
+            for (uint32_t i = 0; i < nown; i++)
+                assert_int_equal(ashlar_slab_push(slab, live[nremote + i]), few - 1 - i);
+            assert_int_equal(slab->span.used + slab->asleep, capacity - nown);
+            assert_int_equal(ashlar_slab_live_objects(slab), capacity - nown - nremote);
+            ashlar_slab_wake(slab);
+            assert_int_equal(ashlar_slab_live_objects(slab), capacity - nown - nremote);
+            assert_int_equal(ashlar_slab_collect(slab), nremote);
+            assert_int_equal(slab->span.used, capacity - nown - nremote);
+            assert_int_equal(ashlar_slab_live_objects(slab), capacity - nown - nremote);
+            ashlar_slab_verify(slab);
+            for (uint32_t i = 0; i < nremote + nown; i++)
+                assert_non_null(live[i] = ashlar_slab_pop(slab));
+            assert_null(get(slab));
         }
         free(live);
         drop_slab(slab);
@@ -321,10 +435,13 @@ int main(void)
         cmocka_unit_test(what_is_touched_is_whole_pages),
         cmocka_unit_test(a_slab_hands_out_every_object_once),
         cmocka_unit_test(objects_come_to_exist_about_a_page_at_a_time),
+        cmocka_unit_test(carved_objects_come_in_ascending_order_before_those_freed),
         cmocka_unit_test(only_starts_of_objects_are_starts),
         cmocka_unit_test(a_free_object_looks_free_and_a_live_one_does_not),
         cmocka_unit_test(an_overwritten_link_ends_the_list_and_is_told_from_its_end),
         cmocka_unit_test(random_frees_from_both_sides_keep_the_law),
+        cmocka_unit_test(a_sleeping_slab_seems_empty_when_a_few_objects_are_back),
+        cmocka_unit_test(a_slab_wakes_with_what_others_have_freed),
         cmocka_unit_test(parking_asks_for_the_next_remote_free_and_unparking_takes_that_back),
         cmocka_unit_test(an_abandoned_slab_refuses_remote_frees_until_it_is_adopted),
         cmocka_unit_test(remote_frees_of_many_threads_all_arrive),

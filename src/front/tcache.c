@@ -55,6 +55,13 @@ static void disturb(struct ashlar_slab *slab)
     ashlar_slab_wake(slab);
 }
 
+/* Wakes a slab that has free objects. */
+static void wake(struct ashlar_tcache *cache, struct ashlar_slab *slab)
+{
+    disturb(slab);
+    make_available(cache, slab);
+}
+
 /* Puts a slab that cannot serve out of the way until its owner has freed a few objects of it.
    Mostly that is soon, so other threads are not asked yet to tell of theirs. */
 static void exhaust(struct ashlar_tcache *cache, struct ashlar_slab *slab)
@@ -64,11 +71,16 @@ static void exhaust(struct ashlar_tcache *cache, struct ashlar_slab *slab)
     ashlar_list_push_front(&cache->exhausted, &slab->link);
 }
 
-/* Takes over what others have freed into a slab that was disturbed: it is available then, or asleep
+/* Takes over what others have freed into a slab. One that was asleep is available then, or asleep
    again. */
-static void look_into(struct ashlar_tcache *cache, struct ashlar_slab *slab)
+static void collect(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
+    bool was_asleep = slab->is_asleep;
+    if (was_asleep)
+        disturb(slab);
     ashlar_slab_collect(slab);
+    if (!was_asleep)
+        return;
     if (can_serve(slab))
         make_available(cache, slab);
     else
@@ -87,8 +99,7 @@ static void park_exhausted(struct ashlar_tcache *cache)
             slab->is_exhausted = false;
             continue;
         }
-        disturb(slab);
-        look_into(cache, slab);
+        collect(cache, slab);
         ashlar_tcache_settle(cache, slab);
     }
 }
@@ -103,8 +114,7 @@ static bool rouse(struct ashlar_tcache *cache, unsigned class_id)
         struct ashlar_slab *slab = ASHLAR_CONTAINER_OF(link, struct ashlar_slab, all);
         if (slab->class_id != class_id || !slab->is_asleep || slab->free == slab->end)
             continue;
-        disturb(slab);
-        make_available(cache, slab);
+        wake(cache, slab);
         has_roused = true;
     }
     return has_roused;
@@ -169,10 +179,8 @@ void ashlar_tcache_settle(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 
 void ashlar_tcache_emptied(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
-    if (slab->is_asleep) {
-        disturb(slab);
-        make_available(cache, slab);
-    }
+    if (slab->is_asleep)
+        wake(cache, slab);
     ashlar_tcache_settle(cache, slab);
 }
 
@@ -185,14 +193,8 @@ static void take_pending(struct ashlar_tcache *cache)
                                                         memory_order_acquire);
     while (slab != NULL) {
         struct ashlar_slab *next = slab->pending_next;
-        bool is_asleep = slab->is_asleep;
-        if (is_asleep)
-            disturb(slab); /* in flight still, so nobody is asked */
+        collect(cache, slab); /* in flight still, so there is no request to take back */
         slab->is_in_flight = false;
-        if (is_asleep)
-            look_into(cache, slab);
-        else
-            ashlar_slab_collect(slab);
         ashlar_tcache_settle(cache, slab);
         slab = next;
     }
@@ -279,11 +281,7 @@ static enum ashlar_tcache_result free_own(struct ashlar_tcache *cache, struct as
     if ((uint64_t)(object - slab->base) >= slab->carved)
         return ASHLAR_TCACHE_INTERIOR;
     if (ashlar_slab_looks_free(slab, object)) {
-        if (slab->is_asleep) {
-            disturb(slab);
-            look_into(cache, slab);
-        }
-        ashlar_slab_collect(slab);
+        collect(cache, slab);
         if (ashlar_slab_has_free(slab, object))
             return ASHLAR_TCACHE_DOUBLE_FREE;
     }

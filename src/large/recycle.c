@@ -131,22 +131,21 @@ size_t ashlar_recycle_move(struct ashlar_region *from_region, char *from,
                            struct ashlar_region *to_region, char *to, size_t len_bytes)
 {
     size_t done = 0;
-    size_t moved_bytes;
-    size_t piece_bytes;
     if (!ashlar_os_facts.has_move_keep)
         return 0;
-    do {
+    while (done < len_bytes && ashlar_pieces_has_room() && !ashlar_os_is_locked(from + done)) {
         char *source = from + done;
-        piece_bytes = (size_t)(ashlar_pieces_next(from_region, source, from + len_bytes) - source);
-        piece_bytes = one_mapping(source, piece_bytes);
-        bool can_move = ashlar_pieces_has_room() && !ashlar_os_is_locked(source);
-        moved_bytes = can_move ? move_piece(source, to_region, to + done, piece_bytes) : 0;
-        if (moved_bytes == 0)
-            break;
-        ashlar_pieces_note_moved(to_region, to + done, to + done + moved_bytes);
-        ashlar_pieces_note_moved(from_region, source, source + moved_bytes);
+        const char *next = ashlar_pieces_next(from_region, source, from + len_bytes);
+        size_t piece_bytes = one_mapping(source, (size_t)(next - source));
+        size_t moved_bytes = move_piece(source, to_region, to + done, piece_bytes);
+        if (moved_bytes != 0) {
+            ashlar_pieces_note_moved(to_region, to + done, to + done + moved_bytes);
+            ashlar_pieces_note_moved(from_region, source, source + moved_bytes);
+        }
         done += moved_bytes;
-    } while (done < len_bytes && moved_bytes == piece_bytes);
+        if (moved_bytes != piece_bytes)
+            break;
+    }
     return done;
 }
 

@@ -100,7 +100,7 @@ void ashlar_slab_sleep(struct ashlar_slab *slab)
     few = few < slab->span.used ? few : slab->span.used;
     slab->is_asleep = true;
     slab->asleep = slab->span.used - few;
-    atomic_signal_fence(memory_order_seq_cst); /* see ashlar_slab_live_objects */
+    atomic_signal_fence(memory_order_seq_cst); /* see used_objects */
     slab->span.used = few;
 }
 

@@ -109,4 +109,19 @@ static inline size_t ashlar_bitmap_next(const _Atomic uint64_t *map, size_t from
     return end;
 }
 
+/* Last set bit in [from, end), or `end` when there is none. */
+static inline size_t ashlar_bitmap_last(const _Atomic uint64_t *map, size_t from, size_t end)
+{
+    for (size_t stop = end; stop > from; stop = (stop - 1) / 64 * 64) {
+        size_t first = (stop - 1) / 64 * 64;
+        uint64_t word = atomic_load_explicit(&map[first / 64], memory_order_relaxed) &
+                        ashlar_bit_run(0, (unsigned)(stop - first));
+        if (word != 0) {
+            size_t found = first + ashlar_bit_highest(word);
+            return found >= from ? found : end;
+        }
+    }
+    return end;
+}
+
 #endif

@@ -93,9 +93,9 @@ struct ashlar_extent *ashlar_bins_longest(struct ashlar_bins *bins, size_t least
 {
     unsigned least = ashlar_bins_of(least_bytes / ashlar_os_facts.page_bytes);
     int tries = LONGEST_TRIES;
-    for (size_t bin = ASHLAR_BINS_COUNT; bin-- > least && tries > 0;) {
-        if (!ashlar_bitmap_get(bins->filled, bin))
-            continue;
+    size_t end = ASHLAR_BINS_COUNT;
+    size_t bin;
+    for (; tries > 0 && (bin = ashlar_bitmap_last(bins->filled, least, end)) < end; end = bin) {
         struct ashlar_list *all = &bins->bin[bin];
         for (struct ashlar_list *link = ashlar_list_first(all); link != NULL && tries-- > 0;
              link = ashlar_list_next(all, link)) {

@@ -22,7 +22,7 @@
 /* With less than this allowed to be kept, what threads keep in front would be too large a part. */
 #define CACHE_MAX_LEAST ((int64_t)(512 * ASHLAR_MIB))
 
-/* Requests of a thread between two that go past its front. */
+/* One hit in so many goes the long way. */
 #define LOOK_EVERY 256u
 
 struct slot {
@@ -33,9 +33,8 @@ struct slot {
 
 struct line {
     _Alignas(ASHLAR_CACHE_LINE_BYTES) struct slot slots[SLOTS];
-    _Atomic unsigned turn;  /* slot to evict next */
-    _Atomic unsigned looks; /* calls of is_look_due */
-    _Atomic size_t hits;    /* extents taken; a lost one does no harm */
+    _Atomic unsigned turn; /* slot to evict next */
+    _Atomic size_t hits;   /* extents taken; a lost one does no harm */
 };
 
 static struct line lines[LINES];
@@ -94,10 +93,8 @@ struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t align,
 
 bool ashlar_front_is_look_due(void)
 {
-    struct line *line = &lines[own_line()];
-    unsigned looks = atomic_load_explicit(&line->looks, memory_order_relaxed) + 1;
-    atomic_store_explicit(&line->looks, looks, memory_order_relaxed);
-    return looks % LOOK_EVERY == 0;
+    const struct line *line = &lines[own_line()];
+    return atomic_load_explicit(&line->hits, memory_order_relaxed) % LOOK_EVERY == LOOK_EVERY - 1;
 }
 
 /* A line full of such extents is within the limit of what may be kept. */

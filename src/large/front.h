@@ -23,7 +23,7 @@
 struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t align,
                                         struct ashlar_extent **displaced);
 
-/* True once in a few hundred calls of a thread's: time to go the long way, where the clock is
+/* True once in a few hundred hits, until the next one: time to go the long way, where the clock is
    looked at and what has grown old is given back. */
 bool ashlar_front_is_look_due(void);
 

@@ -75,6 +75,19 @@ void *ashlar_large_alloc(size_t size, size_t align, enum ashlar_large_fill fill)
     return extent->base;
 }
 
+/* From here on, pages that a copy is about to write come cheaper all at once
+   (doc/decisions/0019). */
+#define PREFAULT_MIN_BYTES (16 * ASHLAR_KIB)
+
+void ashlar_large_expect_writes(void *ptr, size_t len_bytes)
+{
+    struct ashlar_span *span = ashlar_pagemap_find(ptr);
+    if (len_bytes < PREFAULT_MIN_BYTES || span == NULL || span->kind != ASHLAR_SPAN_LARGE)
+        return;
+    if (ashlar_extent_of(span)->is_born_empty)
+        ashlar_os_prefault(ptr, ashlar_align_up(len_bytes, ashlar_os_facts.page_bytes));
+}
+
 /* When the decay time is looked at again although nothing passes the threads' fronts. */
 static _Atomic uint64_t next_tick_ms;
 

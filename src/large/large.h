@@ -26,6 +26,9 @@ void *ashlar_large_alloc(size_t size, size_t align, enum ashlar_large_fill fill)
    lock, no kernel call. NULL, now and then also when there is one: ask ashlar_large_alloc. */
 void *ashlar_large_take_kept(size_t size);
 
+/* Says that the first bytes of a block just handed out are about to be written. Advice only. */
+void ashlar_large_expect_writes(void *ptr, size_t len_bytes);
+
 enum ashlar_large_result {
     ASHLAR_LARGE_DONE,
     ASHLAR_LARGE_NOT_A_BLOCK, /* no live block starts there */

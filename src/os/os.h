@@ -111,6 +111,10 @@ int ashlar_os_move(void *from, void *to, size_t len_bytes);
 /* Asks for huge pages where a writable range covers whole ones. Advice only. */
 void ashlar_os_advise_huge(void *addr, size_t len_bytes);
 
+/* Makes the pages of a writable range resident, as a write to each would (Linux 5.14). Advice
+   only. */
+void ashlar_os_prefault(void *addr, size_t len_bytes);
+
 /* True when the page of `addr`, which may be any address, is mapped and in memory. */
 bool ashlar_os_is_resident(const void *addr);
 

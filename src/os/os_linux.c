@@ -29,6 +29,9 @@
 #include "base/check.h"
 
 /* Newer than the C library's headers. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #define MADV_GUARD_REMOVE 103
@@ -242,6 +245,13 @@ void ashlar_os_advise_huge(void *addr, size_t len_bytes)
 {
     int saved = errno;
     (void)madvise(addr, len_bytes, MADV_HUGEPAGE);
+    errno = saved;
+}
+
+void ashlar_os_prefault(void *addr, size_t len_bytes)
+{
+    int saved = errno;
+    (void)madvise(addr, len_bytes, MADV_POPULATE_WRITE);
     errno = saved;
 }
 

@@ -14,6 +14,9 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #define MADV_GUARD_REMOVE 103
@@ -44,6 +47,7 @@ static _Atomic unsigned count_all;
 static _Atomic unsigned count_purge_many;
 static _Atomic unsigned wakes;
 static _Atomic size_t advised_bytes;
+static _Atomic size_t prefaulted_bytes;
 static _Atomic size_t mapped_bytes;
 static _Atomic uint64_t clock_ms = CLOCK_START_MS;
 
@@ -89,6 +93,7 @@ void fake_os_reset(void)
     fake_os_sleeper = NULL;
     wakes = 0;
     advised_bytes = 0;
+    prefaulted_bytes = 0;
     fake_os_commit_pretended_above = SIZE_MAX;
     ashlar_os_boot();
 }
@@ -392,6 +397,19 @@ void ashlar_os_advise_huge(void *addr, size_t len_bytes)
     (void)madvise(addr, len_bytes, MADV_HUGEPAGE);
     advised_bytes += len_bytes;
     errno = saved;
+}
+
+void ashlar_os_prefault(void *addr, size_t len_bytes)
+{
+    int saved = errno;
+    (void)madvise(addr, len_bytes, MADV_POPULATE_WRITE);
+    prefaulted_bytes += len_bytes;
+    errno = saved;
+}
+
+size_t fake_os_prefaulted_bytes(void)
+{
+    return prefaulted_bytes;
 }
 
 size_t fake_os_advised_bytes(void)

@@ -58,6 +58,9 @@ size_t fake_os_mapped_bytes(void);
 /* Bytes for which huge pages were asked, since the reset. */
 size_t fake_os_advised_bytes(void);
 
+/* Bytes that were prefaulted, since the reset. */
+size_t fake_os_prefaulted_bytes(void);
+
 /* Reservations not unmapped as a whole; their number. Room for `room` of them at `starts`. */
 size_t fake_os_reservations(void **starts, size_t room);
 

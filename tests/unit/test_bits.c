@@ -68,6 +68,10 @@ static void a_bitmap_remembers_what_a_plain_array_does(void **state)
         while (expected < end && !model[expected])
             expected++;
         assert_int_equal(ashlar_bitmap_next(map, from, end), expected);
+        expected = end;
+        for (size_t at = from; at < end; at++)
+            expected = model[at] ? at : expected;
+        assert_int_equal(ashlar_bitmap_last(map, from, end), expected);
     }
     for (size_t bit = 0; bit < MODEL_BITS; bit++)
         assert_int_equal(ashlar_bitmap_get(map, bit), model[bit]);
@@ -134,10 +138,17 @@ static void a_search_in_an_empty_map_ends_at_the_end(void **state)
     _Atomic uint64_t map[4] = {0};
     assert_int_equal(ashlar_bitmap_next(map, 0, 256), 256);
     assert_int_equal(ashlar_bitmap_next(map, 100, 100), 100);
+    assert_int_equal(ashlar_bitmap_last(map, 0, 256), 256);
+    assert_int_equal(ashlar_bitmap_last(map, 100, 100), 100);
     ashlar_bitmap_set(map, 200);
     assert_int_equal(ashlar_bitmap_next(map, 0, 200), 200);
     assert_int_equal(ashlar_bitmap_next(map, 0, 201), 200);
     assert_int_equal(ashlar_bitmap_next(map, 0, 199), 199);
+    assert_int_equal(ashlar_bitmap_last(map, 0, 256), 200);
+    assert_int_equal(ashlar_bitmap_last(map, 0, 201), 200);
+    assert_int_equal(ashlar_bitmap_last(map, 0, 200), 200);
+    assert_int_equal(ashlar_bitmap_last(map, 200, 201), 200);
+    assert_int_equal(ashlar_bitmap_last(map, 201, 256), 256);
 }
 
 int main(void)

@@ -72,6 +72,36 @@ static void a_block_is_whole_pages_between_two_guards(void **state)
     }
 }
 
+static void fresh_pages_that_a_copy_will_write_are_prefaulted(void **state)
+{
+    (void)state;
+    char *block = alloc(300000);
+    ashlar_large_expect_writes(block, 16383);
+    assert_int_equal(fake_os_prefaulted_bytes(), 0);
+    ashlar_large_expect_writes(block, 100001);
+    assert_int_equal(fake_os_prefaulted_bytes(), ashlar_align_up(100001, PAGE));
+    for (size_t at = 0; at < 100001; at += PAGE)
+        assert_true(ashlar_os_is_resident(block + at));
+    assert_false(ashlar_os_is_resident(block + ashlar_align_up(100001, PAGE)));
+    assert_true(test_is_zero(block, usable(block)));
+    assert_int_equal(free_block(block), ASHLAR_LARGE_DONE);
+}
+
+static void kept_pages_are_not_prefaulted(void **state)
+{
+    (void)state;
+    char *block = alloc(300000);
+    memset(block, 1, usable(block));
+    assert_int_equal(free_block(block), ASHLAR_LARGE_DONE);
+    block = alloc(300000);
+    ashlar_large_expect_writes(block, 100001);
+    assert_int_equal(fake_os_prefaulted_bytes(), 0);
+    assert_int_equal(free_block(block), ASHLAR_LARGE_DONE);
+    /* Nor is what is none of ours. */
+    ashlar_large_expect_writes(&block, 100001);
+    assert_int_equal(fake_os_prefaulted_bytes(), 0);
+}
+
 static void alignments_up_to_a_gib_are_kept_and_the_excess_is_cut_away(void **state)
 {
     (void)state;
@@ -827,6 +857,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_first_alloc_that_fails_holds_nothing),
         CASE(a_block_is_whole_pages_between_two_guards),
+        CASE(fresh_pages_that_a_copy_will_write_are_prefaulted),
+        CASE(kept_pages_are_not_prefaulted),
         CASE(alignments_up_to_a_gib_are_kept_and_the_excess_is_cut_away),
         CASE(absurd_requests_are_refused_without_asking_the_kernel),
         CASE(only_a_live_block_can_be_freed_and_only_by_its_start),

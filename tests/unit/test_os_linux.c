@@ -96,6 +96,20 @@ static void a_reservation_cannot_be_touched_until_it_is_committed(void **state)
     assert_int_equal(ashlar_os_unmap(pages, 8 * PAGE), 0);
 }
 
+static void prefaulted_pages_are_resident_and_zero(void **state)
+{
+    (void)state;
+    char *pages = map_pages(4);
+    ashlar_os_prefault(pages + PAGE, 2 * PAGE);
+    if (ashlar_os_is_resident(pages + PAGE)) { /* else the kernel is older than 5.14 */
+        assert_true(ashlar_os_is_resident(pages + 2 * PAGE));
+        assert_false(ashlar_os_is_resident(pages) || ashlar_os_is_resident(pages + 3 * PAGE));
+    }
+    assert_true(test_is_zero(pages, 4 * PAGE));
+    assert_int_equal(ashlar_os_unmap(pages, 4 * PAGE), 0);
+    ashlar_os_prefault(pages, 4 * PAGE); /* as any advice, it may fail; errno: see the end */
+}
+
 static void purged_pages_read_as_zero_also_when_they_are_locked(void **state)
 {
     (void)state;
@@ -619,6 +633,7 @@ int main(void)
         CASE(the_page_size_is_that_of_the_machine),
         CASE(mapped_pages_are_zero_and_can_be_given_back),
         CASE(a_reservation_cannot_be_touched_until_it_is_committed),
+        CASE(prefaulted_pages_are_resident_and_zero),
         CASE(purged_pages_read_as_zero_also_when_they_are_locked),
         CASE(many_ranges_are_purged_and_nothing_between_them),
         CASE(purging_many_ranges_stops_at_a_locked_one_and_says_which),

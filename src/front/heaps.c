@@ -171,6 +171,9 @@ void *ashlar_heaps_alloc(unsigned class_id)
 
 void ashlar_heaps_emptied(struct ashlar_slab *slab)
 {
+    /* A medium object that comes and goes, each time the only one. */
+    if (slab->is_idle && !slab->is_asleep)
+        return;
     ashlar_tcache_emptied(ashlar_heaps_real, slab);
 }
 

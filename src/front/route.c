@@ -26,6 +26,9 @@
 /* Slab bases are slice aligned, so objects can be no more than that. */
 #define SMALL_ALIGN_MAX ASHLAR_SLICE_BYTES
 
+/* Up to here a block that grows gets a quarter more than it had. */
+#define HEAD_ROOM_MAX_BYTES 1024
+
 /* Time between two looks, on large calls, at what the small side could give back. */
 #define SMALL_TICK_MS 50
 
@@ -124,7 +127,9 @@ void *ashlar_route_malloc_slow(size_t size)
     if (ASHLAR_LIKELY(is_small(size))) {
         unsigned class_id = ashlar_class_of(size);
         void *object = ashlar_slab_pop(ashlar_heaps_self->active[class_id]);
-        if (object == NULL && !ashlar_emergency_has_deferred())
+        if (ASHLAR_LIKELY(object != NULL))
+            return object; /* there is none on this path when blocks are filled: see heaps.h */
+        if (!ashlar_emergency_has_deferred())
             object = ashlar_heaps_alloc(class_id);
         if (ASHLAR_UNLIKELY(object == NULL))
             object = alloc(size, ASHLAR_MIN_ALIGN_BYTES, ASHLAR_FILL_ANY);
@@ -165,13 +170,13 @@ static ASHLAR_COLD void accuse(const void *ptr, enum ashlar_crime crime_if_live)
 {
     const char *what = "it was never allocated";
     enum ashlar_crime crime = crime_if_live;
-    struct ashlar_span *span = ashlar_pagemap_find(ptr);
-    enum ashlar_large_place place = ashlar_large_diagnose(ptr);
-    if (span != NULL && span->kind == ASHLAR_SPAN_SLAB) {
+    enum ashlar_arena_place small = ashlar_arena_place_of(ptr);
+    enum ashlar_large_place large = ashlar_large_diagnose(ptr);
+    if (small == ASHLAR_ARENA_IN_SLAB) {
         what = "it is not the start of a block";
-    } else if (place == ASHLAR_PLACE_INTERIOR) {
+    } else if (large == ASHLAR_PLACE_INTERIOR) {
         what = "it points into a large block";
-    } else if (place == ASHLAR_PLACE_FREED || ashlar_arena_holds(ptr)) {
+    } else if (large == ASHLAR_PLACE_FREED || small == ASHLAR_ARENA_IDLE) {
         what = "the block is free already";
         if (crime == ASHLAR_CRIME_INVALID_FREE)
             crime = ASHLAR_CRIME_DOUBLE_FREE;
@@ -289,7 +294,7 @@ void ashlar_route_free_sized(void *ptr, size_t size)
    than the bytes do. */
 static size_t with_head_room(size_t old_usable, size_t size)
 {
-    size_t roomy = ashlar_min_size(old_usable + old_usable / 4, ASHLAR_CLASS_TABLE_MAX_BYTES);
+    size_t roomy = ashlar_min_size(old_usable + old_usable / 4, HEAD_ROOM_MAX_BYTES);
     return size > old_usable ? ashlar_max_size(size, roomy) : size;
 }
 
@@ -298,6 +303,8 @@ static void *realloc_by_copy(struct ashlar_span *span, void *ptr, size_t old_usa
     void *moved = ashlar_route_malloc(with_head_room(old_usable, size));
     if (moved == NULL)
         return NULL;
+    if (!is_small(size))
+        ashlar_large_expect_writes(moved, ashlar_min_size(old_usable, size));
     memcpy(moved, ptr, ashlar_min_size(old_usable, size));
     ashlar_route_free_of(span, ptr);
     return moved;

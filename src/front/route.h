@@ -28,7 +28,7 @@ void ashlar_route_free_slow(void *ptr, struct ashlar_span *span);
 
 ASHLAR_INLINE void *ashlar_route_malloc(size_t size)
 {
-    /* The smallest large_threshold is above the table, so no option needs to be asked. */
+    /* No option needs to be asked: the table ends below the least large_threshold. */
     if (ASHLAR_LIKELY(size <= ASHLAR_CLASS_TABLE_MAX_BYTES)) {
         unsigned class_id = ashlar_class_table[(size + 15) >> 4];
         void *object = ashlar_slab_pop(ashlar_heaps_self->active[class_id]);
@@ -47,8 +47,7 @@ ASHLAR_INLINE void ashlar_route_free_of(struct ashlar_span *span, void *ptr)
     }
     struct ashlar_slab *slab = ashlar_slab_of(span);
     char *object = ptr;
-    uint64_t offset = (uint64_t)(object - slab->base);
-    if (ASHLAR_UNLIKELY(!ashlar_slab_is_start(slab, offset) || offset >= slab->carved ||
+    if (ASHLAR_UNLIKELY(!ashlar_slab_is_start(slab, (uint64_t)(object - slab->base)) ||
                         ashlar_slab_looks_free(slab, object))) {
         ashlar_route_free_slow(ptr, span);
         return;
@@ -60,7 +59,11 @@ ASHLAR_INLINE void ashlar_route_free_of(struct ashlar_span *span, void *ptr)
 /* NULL is allowed. */
 ASHLAR_INLINE void ashlar_route_free(void *ptr)
 {
-    ashlar_route_free_of(ashlar_pagemap_find(ptr), ptr);
+    ashlar_pagemap_entry *entry = ashlar_pagemap_entry_of(ptr);
+    if (ASHLAR_LIKELY(entry != NULL))
+        ashlar_route_free_of(atomic_load_explicit(entry, memory_order_acquire), ptr);
+    else
+        ashlar_route_free_slow(ptr, NULL);
 }
 
 /* `size` zero bytes. */

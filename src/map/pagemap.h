@@ -4,7 +4,8 @@
  * Purpose     Address to span, for any address whatever, ours or not, without a lock.
  * Invariants  Two levels over 48 bits of address: root[address >> 30], then a leaf entry per
  *             4 KiB granule (a constant, whatever the page size). An entry is NULL unless a span
- *             of ours claims the granule: all granules of a slab, the first one of a large block.
+ *             of ours claims the granule: those of a slab in which its objects start, the first
+ *             one of a large block.
  *             Addresses above 48 bits are nobody's.
  * Locking     None. Entries are written by whoever owns the memory; a leaf is put in place by one
  *             compare-exchange (once per GiB of address space), so the map grows also while a
@@ -43,16 +44,21 @@ static inline size_t ashlar_pagemap_index(uintptr_t address)
     return address >> ASHLAR_GRANULE_SHIFT & (ASHLAR_PAGEMAP_LEAF_COUNT - 1);
 }
 
-/* The span that claims the granule of `address`, or NULL. */
-static inline struct ashlar_span *ashlar_pagemap_find(const void *address)
+/* The entry of any address; NULL: nothing of ours is near. */
+ASHLAR_INLINE ashlar_pagemap_entry *ashlar_pagemap_entry_of(const void *address)
 {
     uintptr_t a = (uintptr_t)address;
     if (ASHLAR_UNLIKELY(a >> ASHLAR_PAGEMAP_LEAF_SHIFT >= ASHLAR_PAGEMAP_ROOT_COUNT))
         return NULL;
     ashlar_pagemap_entry *leaf = ashlar_pagemap_leaf(a);
-    if (ASHLAR_UNLIKELY(leaf == NULL))
-        return NULL;
-    return atomic_load_explicit(&leaf[ashlar_pagemap_index(a)], memory_order_acquire);
+    return ASHLAR_LIKELY(leaf != NULL) ? &leaf[ashlar_pagemap_index(a)] : NULL;
+}
+
+/* The span that claims the granule of `address`, or NULL. */
+ASHLAR_INLINE struct ashlar_span *ashlar_pagemap_find(const void *address)
+{
+    ashlar_pagemap_entry *entry = ashlar_pagemap_entry_of(address);
+    return entry != NULL ? atomic_load_explicit(entry, memory_order_acquire) : NULL;
 }
 
 /* Makes sure that entries for the range can be set; false: out of memory. */

@@ -19,7 +19,7 @@
 
 enum ashlar_span_kind {
     ASHLAR_SPAN_NONE,
-    ASHLAR_SPAN_SLAB,  /* struct ashlar_slab, found from each of its pages */
+    ASHLAR_SPAN_SLAB,  /* struct ashlar_slab, found where its objects start */
     ASHLAR_SPAN_LARGE, /* struct ashlar_extent, found from its first page only */
 };
 

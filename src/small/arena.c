@@ -123,7 +123,6 @@ static void cut_slab(struct ashlar_slab *slab, struct ashlar_chunk *chunk, unsig
     slab->chunk = chunk;
     slab->link.next = NULL;
     slab->all.next = NULL;
-    ashlar_pagemap_set(slab->base, slab_bytes(slab), &slab->span);
     ashlar_count(slabs);
     ashlar_count_add(slab_bytes, slab_bytes(slab));
 }
@@ -459,26 +458,35 @@ bool ashlar_arena_visit(struct ashlar_arena *arena,
 
 struct address_search {
     uintptr_t address;
-    bool is_found;
+    enum ashlar_arena_place place;
 };
+
+static void find_in_slab(const struct ashlar_slab *slab, void *context)
+{
+    struct address_search *search = context;
+    if (search->address - (uintptr_t)slab->base < slab_bytes(slab))
+        search->place = ASHLAR_ARENA_IN_SLAB;
+}
 
 static bool find_address(struct ashlar_chunk *chunk, void *context)
 {
     struct address_search *search = context;
-    size_t len = chunk->nslices * ASHLAR_SLICE_BYTES;
-    search->is_found = search->address - (uintptr_t)chunk->base < len;
-    return !search->is_found;
+    if (search->address - (uintptr_t)chunk->base >= chunk->nslices * ASHLAR_SLICE_BYTES)
+        return true;
+    search->place = ASHLAR_ARENA_IDLE;
+    visit_slabs(chunk, &(struct slab_visit){find_in_slab, search});
+    return false;
 }
 
-bool ashlar_arena_holds(const void *address)
+enum ashlar_arena_place ashlar_arena_place_of(const void *address)
 {
-    struct address_search search = {(uintptr_t)address, false};
-    for (unsigned i = 0; i < ashlar_arena_count() && !search.is_found; i++) {
+    struct address_search search = {(uintptr_t)address, ASHLAR_ARENA_NOWHERE};
+    for (unsigned i = 0; i < ashlar_arena_count() && search.place == ASHLAR_ARENA_NOWHERE; i++) {
         struct ashlar_arena *arena = ashlar_arena_at(i);
         if (!ashlar_lock_take(&arena->lock))
-            return false;
+            break;
         visit_chunks(arena, find_address, &search);
         ashlar_lock_release(&arena->lock);
     }
-    return search.is_found;
+    return search.place;
 }

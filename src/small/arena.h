@@ -73,7 +73,13 @@ bool ashlar_arena_visit(struct ashlar_arena *arena,
                         void (*visit)(const struct ashlar_slab *slab, void *context),
                         void *context);
 
-/* True when `address` is in a chunk of an arena (in a slab or not). Slow; for diagnosis. */
-bool ashlar_arena_holds(const void *address);
+enum ashlar_arena_place {
+    ASHLAR_ARENA_NOWHERE, /* in no chunk, or a fork is under way */
+    ASHLAR_ARENA_IDLE,    /* in a chunk, where no slab is */
+    ASHLAR_ARENA_IN_SLAB, /* in a slab, be there an object or not yet */
+};
+
+/* Where an address is. Slow; for diagnosis. */
+enum ashlar_arena_place ashlar_arena_place_of(const void *address);
 
 #endif

@@ -17,8 +17,8 @@
 #define ASHLAR_SMALL_MAX_BYTES ((size_t)131072)
 #define ASHLAR_CLASS_COUNT 88u
 
-/* Requests up to here find their class by one table load. */
-#define ASHLAR_CLASS_TABLE_MAX_BYTES 1024u
+/* Requests up to here find their class by one table load; below the least large_threshold. */
+#define ASHLAR_CLASS_TABLE_MAX_BYTES 3840u
 
 /* First class of medium objects: so long that one that lies idle weighs more than the few
    instructions which notice it. */
@@ -27,7 +27,7 @@
 extern const uint8_t ashlar_class_table[ASHLAR_CLASS_TABLE_MAX_BYTES / 16 + 1];
 extern const uint32_t ashlar_class_sizes[ASHLAR_CLASS_COUNT];
 
-/* Class of a request above the table: 1024 < size <= ASHLAR_SMALL_MAX_BYTES. */
+/* Class of a request of 128 < size <= ASHLAR_SMALL_MAX_BYTES, by arithmetic. */
 static inline unsigned ashlar_class_of_medium(size_t size)
 {
     /* With 2^k < size <= 2^(k+1) the doubling is cut in eight steps of 2^(k-3); classes 0..7 are

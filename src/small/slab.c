@@ -15,6 +15,7 @@
 #include <assert.h>
 
 #include "base/check.h"
+#include "map/pagemap.h"
 #include "os/os.h"
 #include "small/chunk.h"
 
@@ -30,13 +31,10 @@
 #define MANY_OBJECTS 8
 #define MOST_BYTES (ASHLAR_RUN_MAX * ASHLAR_SLICE_BYTES)
 
-/* Objects are made to exist about so many bytes at a time: a page fault for a page of objects,
-   and a program of a few objects touches a page or two per class. */
-#define CARVE_BYTES 4096
-
 /* Objects of so many bytes come back to a slab that is asleep before it is of use again. */
 #define WAKE_BYTES 1024
 
+static_assert(SHARED_BYTES / ASHLAR_MIN_ALIGN_BYTES <= UINT16_MAX, "`asleep` counts objects");
 static_assert(sizeof(struct ashlar_slab) == 2 * ASHLAR_CACHE_LINE_BYTES,
               "what the owner writes and what others write lie on different lines");
 static_assert(offsetof(struct ashlar_slab, remote) == ASHLAR_CACHE_LINE_BYTES,
@@ -73,6 +71,10 @@ void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, u
     /* The top bit pattern of a key is never that of a small number or a user-space pointer, so
        ordinary contents never look like a link. */
     slab->key = key | (UINT64_C(1) << 62);
+    /* A slab has one upper half of addresses: chunks of full length do not lie across a multiple
+       of 4 GiB. Where a shorter one does, as it may under a small RLIMIT_AS, some of the free
+       objects do not look so. */
+    slab->mark = (uint32_t)((slab->key ^ (uintptr_t)base) >> 32);
     slab->carved = 0;
     slab->class_id = (uint8_t)class_id;
     slab->nslices = (uint8_t)nslices;
@@ -92,6 +94,12 @@ static uint64_t free_offset(const struct ashlar_slab *slab)
     return slab->free - (uintptr_t)slab->base;
 }
 
+/* Offset of the free object behind the one at `offset`; capacity: none; above: overwritten. */
+static uint64_t next_offset(const struct ashlar_slab *slab, uint64_t offset)
+{
+    return (*ashlar_slab_link(slab->base + offset) ^ slab->key) - (uintptr_t)slab->base;
+}
+
 void ashlar_slab_sleep(struct ashlar_slab *slab)
 {
     uint32_t few = (uint32_t)(WAKE_BYTES / ashlar_slab_object_bytes(slab));
@@ -99,7 +107,7 @@ void ashlar_slab_sleep(struct ashlar_slab *slab)
     /* One that has lost its list to an overwritten link may have less in use. */
     few = few < slab->span.used ? few : slab->span.used;
     slab->is_asleep = true;
-    slab->asleep = slab->span.used - few;
+    slab->asleep = (uint16_t)(slab->span.used - few);
     atomic_signal_fence(memory_order_seq_cst); /* see used_objects */
     slab->span.used = few;
 }
@@ -112,45 +120,66 @@ void ashlar_slab_wake(struct ashlar_slab *slab)
     slab->asleep = 0;
 }
 
+/* Bytes at the front, in whole granules, in which all starts are those of objects that exist. */
+static size_t entered_bytes(const struct ashlar_slab *slab)
+{
+    if (slab->carved != ashlar_slab_capacity(slab))
+        return ashlar_align_down(slab->carved, ASHLAR_GRANULE_BYTES);
+    size_t last = (size_t)slab->carved - ashlar_slab_object_bytes(slab);
+    return ashlar_align_down(last, ASHLAR_GRANULE_BYTES) + ASHLAR_GRANULE_BYTES;
+}
+
+/* Follows a carve in the page map, where `old_bytes` were entered. */
+static void enter(struct ashlar_slab *slab, size_t old_bytes)
+{
+    size_t bytes = entered_bytes(slab);
+    /* Where an object behind the last one would start. */
+    if (slab->carved < bytes)
+        *ashlar_slab_link(slab->base + slab->carved) = (uint64_t)slab->mark << 32;
+    ashlar_pagemap_set(slab->base + old_bytes, bytes - old_bytes, &slab->span);
+}
+
+/* All that start in the next granule: a page fault for a page of objects, and a program of a few
+   objects touches a page or two per class. */
 bool ashlar_slab_carve(struct ashlar_slab *slab)
 {
-    if (slab->carved == ashlar_slab_capacity(slab))
+    size_t left = (size_t)ashlar_slab_capacity(slab) - slab->carved;
+    if (left == 0)
         return false;
     size_t object = ashlar_slab_object_bytes(slab);
-    size_t goal = ashlar_align_down(slab->carved + CARVE_BYTES, CARVE_BYTES);
-    size_t count = goal > slab->carved + object ? (goal - slab->carved) / object : 1;
-    size_t left = (size_t)(ashlar_slab_capacity(slab) - slab->carved) / object;
-    if (count > left)
-        count = left;
-    uint64_t next = slab->carved;
-    uint64_t old = free_offset(slab);
-    slab->free = (uintptr_t)slab->base + next;
+    size_t entered = entered_bytes(slab);
+    size_t goal = ashlar_align_down(slab->carved + ASHLAR_GRANULE_BYTES, ASHLAR_GRANULE_BYTES);
+    size_t count = ashlar_min_size(goal - slab->carved + object - 1, left) / object;
+    uintptr_t next = (uintptr_t)slab->base + slab->carved;
+    uintptr_t old = slab->free;
+    slab->free = next;
     for (size_t i = count; i-- > 0;) {
-        char *one = slab->base + next;
+        uint64_t *link = ashlar_slab_link((char *)next);
         next += object;
-        *ashlar_slab_link(one) = (i != 0 ? next : old) ^ slab->key;
+        *link = (i != 0 ? next : old) ^ slab->key;
     }
     slab->carved += (uint32_t)(count * object);
+    enter(slab, entered);
     return true;
 }
 
-static uint64_t head_offset(const struct ashlar_slab *slab, uint64_t word)
+static uintptr_t head_address(const struct ashlar_slab *slab, uint64_t word)
 {
     uint64_t head = word & HEAD_MASK;
-    return head == 0 ? ashlar_slab_capacity(slab) : (head - 1) * ASHLAR_MIN_ALIGN_BYTES;
+    return head == 0 ? slab->end : (uintptr_t)slab->base + (head - 1) * ASHLAR_MIN_ALIGN_BYTES;
 }
 
 /* Appends the free list behind the list that starts at `first`. */
-static void append_free(struct ashlar_slab *slab, uint64_t first, uint32_t count)
+static void append_free(struct ashlar_slab *slab, uintptr_t first, uint32_t count)
 {
-    uint64_t offset = first;
+    uint64_t offset = first - (uintptr_t)slab->base;
     for (uint32_t i = 1; i < count; i++) {
-        uint64_t next = *ashlar_slab_link(slab->base + offset) ^ slab->key;
+        uint64_t next = next_offset(slab, offset);
         if (next >= ashlar_slab_capacity(slab))
             return; /* overwritten by the program: the rest is lost, nothing worse */
         offset = next;
     }
-    *ashlar_slab_link(slab->base + offset) = free_offset(slab) ^ slab->key;
+    *ashlar_slab_link(slab->base + offset) = slab->free ^ slab->key;
 }
 
 static uint32_t take_list(struct ashlar_slab *slab, uint64_t word)
@@ -158,10 +187,10 @@ static uint32_t take_list(struct ashlar_slab *slab, uint64_t word)
     uint32_t count = (uint32_t)((word & COUNT_MASK) / COUNT_ONE);
     if (count == 0)
         return 0;
-    uint64_t first = head_offset(slab, word);
+    uintptr_t first = head_address(slab, word);
     if (slab->free != slab->end)
         append_free(slab, first, count);
-    slab->free = (uintptr_t)slab->base + first;
+    slab->free = first;
     ashlar_assert(slab->span.used >= count);
     slab->span.used -= count;
     return count;
@@ -195,7 +224,7 @@ enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *
     do {
         if ((old & ABANDONED) != 0)
             return ASHLAR_REMOTE_ABANDONED;
-        *ashlar_slab_link(object) = head_offset(slab, old) ^ slab->key;
+        *ashlar_slab_link(object) = head_address(slab, old) ^ slab->key;
         next = ((old & COUNT_MASK) + COUNT_ONE) | head;
     } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &old, next,
                                                     memory_order_acq_rel, memory_order_relaxed));
@@ -241,10 +270,10 @@ bool ashlar_slab_is_abandoned(const struct ashlar_slab *slab)
    asked again, or counts as full. */
 __attribute__((no_sanitize_thread)) static size_t used_objects(const struct ashlar_slab *slab)
 {
-    const volatile uint32_t *asleep = &slab->asleep;
+    const volatile uint16_t *asleep = &slab->asleep;
     const volatile uint32_t *used = &slab->span.used;
     size_t sum;
-    uint32_t before;
+    uint16_t before;
     do {
         before = *asleep;
         sum = (size_t)before + *used;
@@ -271,7 +300,7 @@ bool ashlar_slab_has_free(const struct ashlar_slab *slab, const char *object)
     for (size_t i = 0; i <= most && offset < ashlar_slab_capacity(slab); i++) {
         if (offset == wanted)
             return true;
-        offset = *ashlar_slab_link(slab->base + offset) ^ slab->key;
+        offset = next_offset(slab, offset);
     }
     return false;
 }
@@ -284,7 +313,7 @@ void ashlar_slab_verify(struct ashlar_slab *slab)
         ashlar_check(offset < slab->carved);
         ashlar_check(ashlar_slab_is_start(slab, offset));
         ashlar_check(++nfree <= slab->carved / object);
-        offset = *ashlar_slab_link(slab->base + offset) ^ slab->key;
+        offset = next_offset(slab, offset);
     }
     ashlar_check(slab->carved <= ashlar_slab_capacity(slab));
     ashlar_check(nfree <= slab->carved / object);

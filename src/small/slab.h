@@ -7,18 +7,22 @@
  *               base                                carved               end
  *                | object | object | ... | object |   never touched yet   |
  *
- *             Free objects form a list through their first word: the byte offset of the next one,
- *             XORed with the slab's key; the offset of `end` ends it. Three things come for one
- *             compare each: a list that ran empty and a link that was overwritten are both "not
- *             below end"; an object whose first word decodes to an offset is most likely free
- *             already. The head of the list is an address, which a free knows before it has found
- *             the slab: a malloc that follows waits for less (7 percent of a tight loop).
+ *             Free objects form a list through their first word: the address of the next one,
+ *             XORed with the slab's key; `end` ends it. Three things come for one compare each: a
+ *             list that ran empty and a link that was overwritten are both "not below end"; an
+ *             object whose first word has the upper half that all links of the slab have is most
+ *             likely free already. Addresses rather than offsets, since a free knows its own before
+ *             it has found the slab: a malloc that follows waits for less (7 percent of a tight
+ *             loop), and either is an instruction shorter.
  *
  * Invariants  Law: used + asleep == objects handed out (freed by other threads but not collected
  *                          yet counts as handed out) + (1 while the slab is its owner's active one
  *                          and its objects are not medium: see ashlar_slab_hold).
  *                  objects carved == handed out + on the free list.
  *             offsets are multiples of the object size; 0 <= carved <= capacity.
+ *             The page map knows the slab in the granules where objects start, once all that start
+ *             there exist, and what it would take for one more, behind the last, looks free: so
+ *             a free need not ask what was carved.
  * Locking     Fields up to is_active, and those marked as its, belong to the owner: the thread
  *             whose slab_owner the span's owner word names, or the arena under its lock when
  *             abandoned. remote and owner are atomic.
@@ -41,12 +45,12 @@ struct ashlar_slab_owner {
 
 struct ashlar_slab {
     _Alignas(ASHLAR_CACHE_LINE_BYTES) struct ashlar_span span; /* span.used is the law's `used` */
-    uintptr_t free;           /* address of the first free object; end: none; above: corrupted */
+    uintptr_t free;           /* the first free object; end: none; above: corrupted */
     uintptr_t end;            /* constant: behind the last object */
     char *base;               /* constant */
     uint64_t reciprocal;      /* constant: 2^64 / object size, rounded up */
     uint64_t key;             /* constant: blinds the links */
-    uint32_t carved;          /* bytes whose objects exist */
+    uint32_t mark;            /* constant: upper half of the links; see slab.c */
     uint8_t class_id;         /* constant */
     uint8_t nslices;          /* constant */
     bool is_asleep;           /* full, and out of the way until some objects came back */
@@ -55,11 +59,12 @@ struct ashlar_slab {
     /* Second cache line: written by other threads. */
     _Atomic uint64_t remote;  /* see slab.c: list of objects freed by other threads, flags */
     struct ashlar_slab *pending_next;
-    bool is_in_flight;             /* owner: somebody is putting it on the pending stack, or has */
-    bool is_idle;                  /* owner: noted as empty, see front/tcache */
-    bool is_exhausted;             /* owner: asleep, and on its list of such, see front/tcache */
+    uint32_t carved;               /* owner: bytes whose objects exist */
+    uint16_t asleep;               /* owner: what was taken from `used`; 0 but while asleep */
+    bool is_in_flight : 1;         /* owner: somebody is putting it on the pending stack, or has */
+    bool is_idle : 1;              /* owner: noted as empty, see front/tcache */
+    bool is_exhausted : 1;         /* owner: asleep, and on its list of such, see front/tcache */
     uint8_t ntouched;              /* constant: first slices that had pages when it was cut */
-    uint32_t asleep;               /* owner: what was taken from `used`; 0 but while asleep */
     struct ashlar_chunk *chunk;    /* constant: where the memory came from */
     struct ashlar_list link;       /* owner's list of available slabs, or of exhausted ones */
     struct ashlar_list all;        /* owner's list of all its slabs, or arena's abandoned ones */
@@ -100,9 +105,8 @@ ASHLAR_INLINE void *ashlar_slab_pop(struct ashlar_slab *slab)
     if (ASHLAR_UNLIKELY(address >= slab->end))
         return NULL;
     char *object = (char *)address;
-    /* An overwritten link decodes to an offset far behind the end, but for one chance in 2^17 that
-       it wraps around. */
-    slab->free = (uintptr_t)slab->base + (*ashlar_slab_link(object) ^ slab->key);
+    /* An overwritten link decodes to an address far above any there is: see slab.c. */
+    slab->free = *ashlar_slab_link(object) ^ slab->key;
     /* The next pop reads the link there: 5 to 10 percent where objects do not all lie in the first
        cache. An overwritten link does no harm. */
     __builtin_prefetch((const void *)slab->free);
@@ -121,16 +125,16 @@ ASHLAR_INLINE bool ashlar_slab_is_start(const struct ashlar_slab *slab, uint64_t
 }
 
 /* True when the object's first word reads as a link: it is free already, but for one chance in
-   2^32. */
+   2^32. One load from the object and one compare. */
 ASHLAR_INLINE bool ashlar_slab_looks_free(const struct ashlar_slab *slab, char *object)
 {
-    return (*ashlar_slab_link(object) ^ slab->key) >> 32 == 0;
+    return (uint32_t)(*ashlar_slab_link(object) >> 32) == slab->mark;
 }
 
 /* Puts an object back; gives what is used now. Owner only. */
 ASHLAR_INLINE uint32_t ashlar_slab_push(struct ashlar_slab *slab, char *object)
 {
-    *ashlar_slab_link(object) = (slab->free - (uintptr_t)slab->base) ^ slab->key;
+    *ashlar_slab_link(object) = slab->free ^ slab->key;
     slab->free = (uintptr_t)object;
     return --slab->span.used;
 }
@@ -147,10 +151,11 @@ unsigned ashlar_slab_slices(unsigned class_id);
 /* Bytes at the front of the slab that may hold pages. */
 size_t ashlar_slab_touched_bytes(const struct ashlar_slab *slab);
 
-/* Makes a slab of fresh memory; nothing is touched. */
+/* Makes a slab of fresh memory, prepared in the page map and not in it; nothing is touched. */
 void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, uint64_t key);
 
-/* Makes more objects exist, about a page of them; false when all do. Owner only. */
+/* Makes more objects exist, about a page of them, and enters them in the page map; false when all
+   do. Owner only. */
 bool ashlar_slab_carve(struct ashlar_slab *slab);
 
 /* Objects handed out, from any thread: a moment's truth. */

@@ -79,15 +79,36 @@ static struct ashlar_slab *get_used(void)
     return slab;
 }
 
-static bool is_mapped_to(const struct ashlar_slab *slab, const struct ashlar_span *span)
+static void carve_all(struct ashlar_slab *slab)
 {
-    for (size_t at = 0; at < len_of(slab); at += ASHLAR_GRANULE_BYTES)
-        if (ashlar_pagemap_find(slab->base + at) != span)
-            return false;
-    return true;
+    while (ashlar_slab_carve(slab))
+        continue;
 }
 
-static void a_slab_is_its_owners_and_found_from_each_of_its_pages(void **state)
+/* Granules of the slab from which the page map leads to `span`. */
+static size_t count_granules_of(const struct ashlar_slab *slab, const struct ashlar_span *span)
+{
+    size_t count = 0;
+    for (size_t at = 0; at < len_of(slab); at += ASHLAR_GRANULE_BYTES)
+        count += ashlar_pagemap_find(slab->base + at) == span;
+    return count;
+}
+
+static bool is_unknown(const struct ashlar_slab *slab)
+{
+    return count_granules_of(slab, NULL) == slab->nslices;
+}
+
+/* From each object that exists. */
+static bool is_found(const struct ashlar_slab *slab)
+{
+    for (size_t at = 0; at < slab->carved; at += ashlar_slab_object_bytes(slab))
+        if (ashlar_pagemap_find(slab->base + at) != &slab->span)
+            return false;
+    return slab->carved != 0;
+}
+
+static void a_slab_is_its_owners_and_found_from_each_of_its_objects(void **state)
 {
     (void)state;
     for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
@@ -97,11 +118,33 @@ static void a_slab_is_its_owners_and_found_from_each_of_its_pages(void **state)
         assert_int_equal(slab->span.kind, ASHLAR_SPAN_SLAB);
         assert_int_equal(ashlar_span_owner(&slab->span), (uintptr_t)&owners[0]);
         assert_true(ashlar_is_aligned(slab->base, ASHLAR_SLICE_BYTES));
-        assert_true(is_mapped_to(slab, &slab->span));
+        assert_true(is_unknown(slab));
+        while (ashlar_slab_carve(slab))
+            assert_true(is_found(slab));
+        assert_int_equal(slab->carved, ashlar_slab_capacity(slab));
+        assert_int_equal(count_granules_of(slab, &slab->span) + count_granules_of(slab, NULL),
+                         slab->nslices);
         assert_int_equal(ashlar_count_read(slab_bytes), len_of(slab));
-        struct ashlar_slab was = *slab;
         assert_true(ashlar_arena_put(slab));
-        assert_true(is_mapped_to(&was, NULL));
+    }
+}
+
+static void a_slab_that_was_put_is_not_found_whatever_was_carved(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        struct ashlar_slab *pin = get(class_id);
+        assert_true(ashlar_slab_carve(pin));
+        for (int ncarves = 0, has_more = 1; has_more; ncarves++) {
+            struct ashlar_slab *slab = get(class_id);
+            for (int i = 0; i < ncarves; i++)
+                has_more = ashlar_slab_carve(slab);
+            struct ashlar_slab was = *slab;
+            assert_true(ashlar_arena_put(slab));
+            assert_true(is_unknown(&was));
+            assert_true(is_found(pin));
+        }
+        assert_true(ashlar_arena_put(pin));
     }
 }
 
@@ -213,7 +256,7 @@ static void a_chunk_the_kernel_would_not_unmap_serves_the_next_slab(void **state
 static void a_shut_lock_refuses_and_leaves_all_as_it_was(void **state)
 {
     (void)state;
-    struct ashlar_slab *slab = get(classes[0]);
+    struct ashlar_slab *slab = get_used();
     struct ashlar_slab *orphan = get(classes[1]);
     char *one = pop(orphan);
     ashlar_arena_abandon(orphan);
@@ -223,12 +266,12 @@ static void a_shut_lock_refuses_and_leaves_all_as_it_was(void **state)
     assert_null(get(classes[1]));
     assert_false(ashlar_arena_put(slab));
     assert_int_equal(ashlar_arena_free_abandoned(orphan, one), ASHLAR_FREE_REFUSED);
-    assert_false(ashlar_arena_holds(slab->base));
+    assert_int_equal(ashlar_arena_place_of(slab->base), ASHLAR_ARENA_NOWHERE);
     assert_false(ashlar_arena_trim(arena));
     ashlar_arena_tick(arena, now_ms += 10000);
     ashlar_lock_reopen(&arena->lock, false);
     assert_true(ashlar_lock_refusals() > refusals);
-    assert_true(is_mapped_to(slab, &slab->span));
+    assert_true(is_found(slab));
     assert_int_equal(ashlar_span_owner(&slab->span), (uintptr_t)&owners[0]);
     assert_int_equal(ashlar_arena_free_abandoned(orphan, one), ASHLAR_FREE_DONE);
     assert_true(ashlar_arena_put(slab));
@@ -285,8 +328,7 @@ static void idle_memory_of_another_arena_serves_before_a_chunk_is_mapped(void **
     for (int i = 0; i < COUNT; i++) {
         used[i] = ashlar_arena_get(other, classes[0], &owners[1]);
         assert_ptr_equal(used[i]->chunk->arena, other);
-        while (ashlar_slab_carve(used[i]))
-            continue;
+        carve_all(used[i]);
     }
     struct ashlar_slab *orphan = ashlar_arena_get(other, classes[1], &owners[1]);
     char *one = pop(orphan);
@@ -323,9 +365,9 @@ static void an_abandoned_slab_goes_with_its_last_object(void **state)
     assert_int_equal(ashlar_slab_push_remote(slab, two), ASHLAR_REMOTE_DONE); /* not collected */
     ashlar_arena_abandon(slab);
     assert_int_equal(ashlar_arena_free_abandoned(slab, one), ASHLAR_FREE_DONE);
-    assert_true(is_mapped_to(&was, &slab->span));
+    assert_int_equal(count_granules_of(&was, &slab->span), 1);
     assert_int_equal(ashlar_arena_free_abandoned(slab, three), ASHLAR_FREE_DONE);
-    assert_true(is_mapped_to(&was, NULL));
+    assert_true(is_unknown(&was));
     assert_int_equal(ashlar_count_read(slabs), 0);
 }
 
@@ -596,8 +638,7 @@ static void pages_a_later_slab_did_not_use_are_idle_again_with_it(void **state)
     struct ashlar_slab *pin = get(classes[2]);
     struct ashlar_slab *slab = get(classes[0]);
     char *base = slab->base;
-    while (ashlar_slab_carve(slab))
-        continue;
+    carve_all(slab);
     assert_true(ashlar_arena_put(slab));
     size_t dirty_bytes = ashlar_count_read(arena_dirty_bytes);
     slab = get_used();
@@ -647,19 +688,63 @@ static void purged_pages_of_a_slab_used_again_read_as_zero(void **state)
     assert_true(ashlar_arena_put(slab) && ashlar_arena_put(pin));
 }
 
-static void addresses_are_held_while_their_chunk_is(void **state)
+static void an_address_is_in_a_slab_or_idle_while_its_chunk_is(void **state)
 {
     (void)state;
     int local;
     struct ashlar_slab *slab = get(classes[0]);
     const char *chunk = slab->chunk->base;
     size_t len = slab->chunk->nslices * ASHLAR_SLICE_BYTES;
-    assert_true(ashlar_arena_holds(slab->base));
-    assert_true(ashlar_arena_holds(chunk) && ashlar_arena_holds(chunk + len - 1));
-    assert_false(ashlar_arena_holds(chunk - 1) || ashlar_arena_holds(chunk + len));
-    assert_false(ashlar_arena_holds(&local) || ashlar_arena_holds(NULL));
+    assert_true(ashlar_slab_carve(slab));
+    assert_int_equal(ashlar_arena_place_of(slab->base), ASHLAR_ARENA_IN_SLAB);
+    assert_int_equal(ashlar_arena_place_of(slab->base + len_of(slab) - 1), ASHLAR_ARENA_IN_SLAB);
+    assert_int_equal(ashlar_arena_place_of(slab->base + len_of(slab)), ASHLAR_ARENA_IDLE);
+    assert_int_equal(ashlar_arena_place_of(chunk + len - 1), ASHLAR_ARENA_IDLE);
+    assert_int_equal(ashlar_arena_place_of(chunk - 1), ASHLAR_ARENA_NOWHERE);
+    assert_int_equal(ashlar_arena_place_of(chunk + len), ASHLAR_ARENA_NOWHERE);
+    assert_int_equal(ashlar_arena_place_of(&local), ASHLAR_ARENA_NOWHERE);
+    assert_int_equal(ashlar_arena_place_of(NULL), ASHLAR_ARENA_NOWHERE);
     assert_true(ashlar_arena_put(slab));
-    assert_false(ashlar_arena_holds(chunk));
+    assert_int_equal(ashlar_arena_place_of(chunk), ASHLAR_ARENA_IDLE);
+    assert_true(ashlar_arena_trim(arena));
+    assert_int_equal(ashlar_arena_place_of(chunk), ASHLAR_ARENA_NOWHERE);
+}
+
+/* Also where no object is yet, and where none will be. */
+static void each_byte_of_a_slab_is_in_it_whatever_was_carved(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id += 3) {
+        struct ashlar_slab *before = get(classes[0]);
+        struct ashlar_slab *slab = get(class_id);
+        struct ashlar_slab *behind = get(classes[0]);
+        char *base = slab->base;
+        size_t len = len_of(slab);
+        assert_true(ashlar_slab_carve(before) && ashlar_slab_carve(behind));
+        while (ashlar_slab_carve(slab))
+            for (size_t at = 0; at < len; at += ASHLAR_GRANULE_BYTES / 2)
+                assert_int_equal(ashlar_arena_place_of(base + at), ASHLAR_ARENA_IN_SLAB);
+        assert_int_equal(ashlar_arena_place_of((char *)slab->end - 1), ASHLAR_ARENA_IN_SLAB);
+        assert_true(ashlar_arena_put(slab));
+        for (size_t at = 0; at < len; at += ASHLAR_GRANULE_BYTES / 2)
+            assert_int_equal(ashlar_arena_place_of(base + at), ASHLAR_ARENA_IDLE);
+        assert_int_equal(ashlar_arena_place_of(behind->base), ASHLAR_ARENA_IN_SLAB);
+        assert_true(ashlar_arena_put(before) && ashlar_arena_put(behind));
+    }
+}
+
+static void an_address_is_found_in_whichever_arena_it_is(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get_used();
+    struct ashlar_slab *other = ashlar_arena_get(ashlar_arena_at(1), classes[1], &owners[1]);
+    assert_true(ashlar_slab_carve(other));
+    assert_ptr_not_equal(other->chunk->arena, arena);
+    assert_int_equal(ashlar_arena_place_of(slab->base), ASHLAR_ARENA_IN_SLAB);
+    assert_int_equal(ashlar_arena_place_of(other->base), ASHLAR_ARENA_IN_SLAB);
+    assert_int_equal(ashlar_arena_place_of((char *)other->end), ASHLAR_ARENA_IDLE);
+    assert_true(ashlar_arena_put(slab) && ashlar_arena_put(other));
+    (void)ashlar_arena_trim(ashlar_arena_at(1));
 }
 
 #define SLABS_MOST 60
@@ -688,7 +773,7 @@ static void a_visit_by_whoever_holds_the_lock_is_refused(void **state)
 {
     (void)state;
     struct visit visit = {.count = 0};
-    struct ashlar_slab *slab = get(0);
+    struct ashlar_slab *slab = get_used();
     assert_true(ashlar_lock_take(&arena->lock));
     assert_false(ashlar_arena_visit(arena, note_slab, &visit));
     ashlar_lock_release(&arena->lock);
@@ -696,6 +781,27 @@ static void a_visit_by_whoever_holds_the_lock_is_refused(void **state)
     assert_true(ashlar_arena_visit(arena, note_slab, &visit));
     assert_int_equal(visit.count, 1);
     assert_true(ashlar_arena_put(slab));
+}
+
+static void a_slab_is_visited_from_its_first_object_on(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slabs[ASHLAR_ARRAY_LEN(classes)];
+    struct visit visit = {.count = 0};
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++)
+        slabs[i] = get(classes[i]);
+    assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+    assert_int_equal(visit.count, 0);
+    for (size_t i = ASHLAR_ARRAY_LEN(classes); i-- > 0;) { /* with unknown ones in front */
+        assert_true(ashlar_slab_carve(slabs[i]));
+        visit.count = 0;
+        assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+        assert_int_equal(visit.count, ASHLAR_ARRAY_LEN(classes) - i);
+        for (size_t k = i; k < ASHLAR_ARRAY_LEN(classes); k++)
+            expect_visited_once(&visit, slabs[k]);
+    }
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++)
+        assert_true(ashlar_arena_put(slabs[i]));
 }
 
 /* A slab of the model: of an owner, or abandoned with one live object. */
@@ -709,7 +815,7 @@ static void expect_marks(const struct model_slab *model, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         const struct ashlar_slab *slab = model[i].slab;
-        assert_true(is_mapped_to(slab, &slab->span));
+        assert_true(is_found(slab));
         assert_int_equal(ashlar_slab_is_abandoned(slab), model[i].is_abandoned);
         if (model[i].object != NULL)
             assert_int_equal(*(uintptr_t *)(void *)(model[i].object + 8), (uintptr_t)slab);
@@ -732,6 +838,7 @@ static void random_use_agrees_with_a_list_of_slabs(void **state)
             for (at = 0; at < count && model[at].slab != slab; at++) {
             }
             if (at == count) {
+                assert_true(ashlar_slab_carve(slab)); /* or it is not visited */
                 model[count++] = (struct model_slab){.slab = slab};
                 bytes += len_of(slab);
             } else {
@@ -774,9 +881,8 @@ static void random_use_agrees_with_a_list_of_slabs(void **state)
     }
     while (count-- > 0) {
         if (model[count].is_abandoned) {
-            assert_int_equal(
-                ashlar_arena_free_abandoned(model[count].slab, model[count].object),
-                ASHLAR_FREE_DONE);
+            assert_int_equal(ashlar_arena_free_abandoned(model[count].slab, model[count].object),
+                             ASHLAR_FREE_DONE);
             continue;
         }
         if (model[count].object != NULL)
@@ -838,7 +944,8 @@ static void slabs_are_neither_lost_nor_shared_when_threads_come_and_go(void **st
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(a_slab_is_its_owners_and_found_from_each_of_its_pages),
+        CASE(a_slab_is_its_owners_and_found_from_each_of_its_objects),
+        CASE(a_slab_that_was_put_is_not_found_whatever_was_carved),
         CASE(slabs_fill_one_chunk_before_the_next_is_mapped),
         CASE(a_get_that_fails_holds_nothing_whichever_call_failed),
         CASE(slabs_that_come_and_go_use_the_same_descriptors),
@@ -864,8 +971,11 @@ int main(void)
         CASE(pages_a_later_slab_did_not_use_are_idle_again_with_it),
         CASE(slices_that_a_purger_left_serve_after_the_next_tick),
         CASE(purged_pages_of_a_slab_used_again_read_as_zero),
-        CASE(addresses_are_held_while_their_chunk_is),
+        CASE(an_address_is_in_a_slab_or_idle_while_its_chunk_is),
+        CASE(each_byte_of_a_slab_is_in_it_whatever_was_carved),
+        CASE(an_address_is_found_in_whichever_arena_it_is),
         CASE(a_visit_by_whoever_holds_the_lock_is_refused),
+        CASE(a_slab_is_visited_from_its_first_object_on),
         CASE(random_use_agrees_with_a_list_of_slabs),
         CASE(slabs_are_neither_lost_nor_shared_when_threads_come_and_go),
         CASE(an_arena_is_the_same_whenever_it_is_asked_for),

@@ -60,6 +60,43 @@ static void a_range_is_found_from_each_granule_and_nothing_beside_it(void **stat
     assert_null(ashlar_pagemap_find(at(base + 0x4000)));
 }
 
+static void an_entry_is_that_of_all_addresses_of_its_granule(void **state)
+{
+    (void)state;
+    uintptr_t base = 7 * LEAF_SPAN - ASHLAR_GRANULE_BYTES; /* on both sides of a border */
+    assert_true(ashlar_pagemap_prepare(at(base), 2 * ASHLAR_GRANULE_BYTES));
+    ashlar_pagemap_entry *entry = ashlar_pagemap_entry_of(at(base));
+    ashlar_pagemap_entry *next = ashlar_pagemap_entry_of(at(base + ASHLAR_GRANULE_BYTES));
+    assert_true(entry != NULL && next != NULL && entry != next);
+    assert_ptr_equal(ashlar_pagemap_entry_of(at(base + 1)), entry);
+    assert_ptr_equal(ashlar_pagemap_entry_of(at(base + ASHLAR_GRANULE_BYTES - 1)), entry);
+    assert_ptr_not_equal(ashlar_pagemap_entry_of(at(base - 1)), entry);
+    assert_null(atomic_load(entry));
+    ashlar_pagemap_set(at(base), ASHLAR_GRANULE_BYTES, &span_one);
+    assert_ptr_equal(atomic_load(entry), &span_one);
+    assert_null(atomic_load(next));
+    ashlar_pagemap_set(at(base + ASHLAR_GRANULE_BYTES), 1, &span_two);
+    assert_ptr_equal(atomic_load(entry), &span_one);
+    assert_ptr_equal(atomic_load(next), &span_two);
+    assert_true(ashlar_pagemap_claim(at(base), &span_one));
+    assert_null(atomic_load(entry));
+}
+
+static void where_nothing_was_prepared_is_no_entry(void **state)
+{
+    (void)state;
+    uintptr_t end_of_map = (uintptr_t)1 << 48;
+    uintptr_t base = 40 * LEAF_SPAN;
+    assert_null(ashlar_pagemap_entry_of(at(base)));
+    assert_true(ashlar_pagemap_prepare(at(base), 1));
+    assert_non_null(ashlar_pagemap_entry_of(at(base)));
+    assert_non_null(ashlar_pagemap_entry_of(at(base + LEAF_SPAN - 1)));
+    assert_null(ashlar_pagemap_entry_of(at(base - 1)));
+    assert_null(ashlar_pagemap_entry_of(at(base + LEAF_SPAN)));
+    assert_null(ashlar_pagemap_entry_of(at(end_of_map | base))); /* an entry below, none there */
+    assert_null(ashlar_pagemap_entry_of(at(UINTPTR_MAX)));
+}
+
 static void a_range_may_cross_from_leaf_to_leaf(void **state)
 {
     (void)state;
@@ -149,6 +186,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(any_address_whatever_may_be_asked_for, begin),
         cmocka_unit_test_setup(a_range_is_found_from_each_granule_and_nothing_beside_it, begin),
+        cmocka_unit_test_setup(an_entry_is_that_of_all_addresses_of_its_granule, begin),
+        cmocka_unit_test_setup(where_nothing_was_prepared_is_no_entry, begin),
         cmocka_unit_test_setup(a_range_may_cross_from_leaf_to_leaf, begin),
         cmocka_unit_test_setup(a_leaf_is_made_once, begin),
         cmocka_unit_test_setup(out_of_memory_leaves_the_range_unprepared, begin),

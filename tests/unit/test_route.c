@@ -306,10 +306,10 @@ static void a_size_the_block_cannot_have_had_is_a_mismatch(void **state)
         size_t told;
         bool is_mismatch;
     } rows[] = {
-        {100, 100, false},       {100, 112, false},       {100, 113, true},
-        {100, 10, true},         {1, 0, false},           {1, 16, false},
-        {1, 17, true},           {200000, 200000, false}, {200000, 100000, true},
-        {200000, 300000, true},  {5000, 5120, false},     {5000, 5121, true},
+        {100, 100, false},      {100, 112, false},       {100, 113, true},
+        {100, 10, true},        {1, 0, false},           {1, 16, false},
+        {1, 17, true},          {200000, 200000, false}, {200000, 100000, true},
+        {200000, 300000, true}, {5000, 5120, false},     {5000, 5121, true},
     };
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(rows); i++) {
         uint64_t misuses = ashlar_count_read(misuses);
@@ -344,6 +344,293 @@ static void crimes_are_told_once_each_and_the_heap_stays_whole(void **state)
         expect_misuses(++misuses);
         ashlar_route_free(pin);
     }
+}
+
+#define SUSPECTS_MOST 40
+
+/* Pointers that some thread frees which must not, and what is said of them. */
+struct crimes {
+    char *ptrs[SUSPECTS_MOST];
+    size_t count;
+    struct ashlar_slab *slab; /* they are in it */
+    bool is_foreign;          /* a thread frees them that does not own the slab */
+    char text[4096];
+};
+
+static void add_crime(struct crimes *crimes, char *ptr, const char *words)
+{
+    assert_true(crimes->count < SUSPECTS_MOST);
+    crimes->ptrs[crimes->count++] = ptr;
+    size_t used = strlen(crimes->text);
+    snprintf(crimes->text + used, sizeof crimes->text - used, "ashlar: %s (ptr %p)\n", words,
+             (void *)ptr);
+}
+
+static const char invalid_free[] = "invalid free: it is not the start of a block";
+
+static void *free_suspects(void *context)
+{
+    struct crimes *crimes = context;
+    for (size_t i = 0; i < crimes->count; i++)
+        ashlar_route_free(crimes->ptrs[i]);
+    return NULL;
+}
+
+/* The slab and all that is in it are as they were. */
+static void commit_crimes(void *context)
+{
+    struct crimes *crimes = context;
+    size_t len = crimes->slab->nslices * ASHLAR_SLICE_BYTES;
+    char *was_there = malloc(len);
+    struct ashlar_slab was = *crimes->slab;
+    pthread_t thread;
+    memcpy(was_there, crimes->slab->base, len);
+    (void)ashlar_option_set(ASHLAR_OPTION_misuse, ASHLAR_MISUSE_REPORT);
+    if (!crimes->is_foreign)
+        (void)free_suspects(crimes);
+    else if (pthread_create(&thread, NULL, free_suspects, crimes) != 0 ||
+             pthread_join(thread, NULL) != 0)
+        _exit(1);
+    if (memcmp(&was, crimes->slab, sizeof was) != 0 ||
+        memcmp(was_there, crimes->slab->base, len) != 0)
+        _exit(2);
+    _exit(0);
+}
+
+static void expect_told_and_nothing_changed(struct crimes *crimes)
+{
+    for (int is_foreign = 0; is_foreign <= 1; is_foreign++) {
+        crimes->is_foreign = is_foreign;
+        struct test_outcome outcome = test_in_child(commit_crimes, crimes);
+        assert_string_equal(outcome.text, crimes->text);
+        assert_true(test_went_well(&outcome));
+    }
+}
+
+static struct ashlar_slab *slab_of(const void *block)
+{
+    struct ashlar_span *span = ashlar_pagemap_find(block);
+    assert_true(span != NULL && span->kind == ASHLAR_SPAN_SLAB);
+    return ashlar_slab_of(span);
+}
+
+/* Blocks of one class: of all sizes whose class it is, the greatest. */
+static char *alloc_of_class(unsigned class_id)
+{
+    char *block = ashlar_route_malloc(ashlar_class_size(class_id) - 1);
+    assert_non_null(block);
+    assert_int_equal(slab_of(block)->class_id, class_id);
+    return block;
+}
+
+static void freeing_an_object_that_does_not_exist_yet_is_invalid(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        struct crimes crimes = {.count = 0};
+        (void)ashlar_route_trim(); /* so that the slab is a fresh one */
+        char *block = alloc_of_class(class_id);
+        size_t object = ashlar_class_size(class_id);
+        crimes.slab = slab_of(block);
+        size_t capacity = ashlar_slab_capacity(crimes.slab);
+        if (capacity == object) {
+            ashlar_route_free(block);
+            continue;
+        }
+        assert_ptr_equal(block, crimes.slab->base);
+        for (size_t at = crimes.slab->carved; at < capacity && crimes.count < 3; at += object)
+            add_crime(&crimes, crimes.slab->base + at, invalid_free);
+        add_crime(&crimes, (char *)crimes.slab->end - object, invalid_free);
+        assert_true(crimes.count > 1);
+        expect_told_and_nothing_changed(&crimes);
+        ashlar_route_free(block);
+    }
+}
+
+static char *granule_of(char *address)
+{
+    return address - (uintptr_t)address % ASHLAR_GRANULE_BYTES;
+}
+
+/* In the first granule of a block, at the borders of each and behind them. */
+static void freeing_what_lies_in_a_block_is_invalid_wherever_it_lies(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        size_t object = ashlar_class_size(class_id);
+        char *first = alloc_of_class(class_id);
+        char *block = alloc_of_class(class_id); /* begins somewhere in a granule */
+        struct crimes crimes = {.slab = slab_of(block)};
+        memset(first, 0xff, object);
+        memset(block, 0xff, object);
+        add_crime(&crimes, block + 1, invalid_free);
+        add_crime(&crimes, block + 8, invalid_free);
+        add_crime(&crimes, block + object - 1, invalid_free);
+        if (object > 16) {
+            add_crime(&crimes, block + 16, invalid_free);
+            add_crime(&crimes, block + object - 16, invalid_free);
+        }
+        for (size_t at = ASHLAR_GRANULE_BYTES; at < object; at += object / 4) {
+            add_crime(&crimes, block + at, invalid_free);
+            add_crime(&crimes, granule_of(block + at), invalid_free);
+        }
+        expect_told_and_nothing_changed(&crimes);
+        ashlar_route_free(block);
+        ashlar_route_free(first);
+    }
+}
+
+/* As many as a slab has of the least class. */
+static char *filling[4096];
+
+/* Fills a fresh slab of the class with blocks that are all live; their number. */
+static size_t fill_slab(unsigned class_id)
+{
+    (void)ashlar_route_trim();
+    size_t count = 0;
+    do
+        filling[count++] = alloc_of_class(class_id);
+    while (count * ashlar_class_size(class_id) != ashlar_slab_capacity(slab_of(filling[0])));
+    for (size_t i = 0; i < count; i++)
+        assert_ptr_equal(slab_of(filling[i]), slab_of(filling[0]));
+    return count;
+}
+
+static void free_filling(size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        ashlar_route_free(filling[i]);
+}
+
+/* Where one object more would begin if the slab were longer. */
+static void freeing_what_lies_behind_the_last_object_is_invalid(void **state)
+{
+    (void)state;
+    unsigned nknown = 0;
+    unsigned nunknown = 0;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        size_t count = fill_slab(class_id);
+        struct crimes crimes = {.slab = slab_of(filling[0])};
+        char *tail = (char *)crimes.slab->end;
+        char *end_of_slab = crimes.slab->base + crimes.slab->nslices * ASHLAR_SLICE_BYTES;
+        for (size_t i = 0; i < count; i++)
+            memset(filling[i], 0xff, ashlar_class_size(class_id));
+        if (tail != end_of_slab) {
+            add_crime(&crimes, tail, invalid_free);
+            add_crime(&crimes, tail + 8, invalid_free);
+            add_crime(&crimes, end_of_slab - 16, invalid_free);
+            expect_told_and_nothing_changed(&crimes);
+            nknown += ashlar_pagemap_find(tail) != NULL;
+            nunknown += ashlar_pagemap_find(tail) == NULL;
+        }
+        free_filling(count);
+    }
+    assert_true(nknown != 0 && nunknown != 0);
+}
+
+/* Of each granule but the first, the first block that begins there. */
+static void a_double_free_is_named_in_whichever_granule_it_is(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        char words[100];
+        size_t granule = 0;
+        size_t count = fill_slab(class_id);
+        struct crimes crimes = {.slab = slab_of(filling[0])};
+        snprintf(words, sizeof words, "double free: the block of %zu bytes is free already",
+                 (size_t)ashlar_class_size(class_id));
+        for (size_t i = 0; i < count; i++) {
+            size_t its_granule = (size_t)(filling[i] - crimes.slab->base) / ASHLAR_GRANULE_BYTES;
+            if (its_granule <= granule)
+                continue;
+            granule = its_granule;
+            add_crime(&crimes, filling[i], words);
+            ashlar_route_free(filling[i]);
+            filling[i] = NULL;
+        }
+        assert_int_equal(crimes.count != 0, count > 1);
+        expect_told_and_nothing_changed(&crimes);
+        free_filling(count);
+    }
+}
+
+static void freeing_what_was_in_a_slab_that_is_gone_is_a_double_free(void **state)
+{
+    (void)state;
+    char *pin = ashlar_route_malloc(100); /* keeps the chunk */
+    struct crimes crimes = {.slab = slab_of(pin)};
+    for (size_t i = 0; i < 3; i++)
+        filling[i] = ashlar_route_malloc(20000);
+    free_filling(3);
+    (void)ashlar_route_trim();
+    for (size_t i = 0; i < 3; i++)
+        add_crime(&crimes, filling[i], "double free: the block is free already");
+    expect_told_and_nothing_changed(&crimes);
+    ashlar_route_free(pin);
+}
+
+static void an_object_that_does_not_exist_yet_has_no_size_and_cannot_be_resized(void **state)
+{
+    (void)state;
+    (void)ashlar_option_set(ASHLAR_OPTION_misuse, ASHLAR_MISUSE_IGNORE);
+    static const size_t sizes[] = {16, 100, 5000, 20000};
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(sizes); i++) {
+        uint64_t misuses = ashlar_count_read(misuses);
+        (void)ashlar_route_trim();
+        char *block = ashlar_route_malloc(sizes[i]);
+        char *none = slab_of(block)->base + slab_of(block)->carved;
+        assert_int_equal(ashlar_route_usable_size(none), 0);
+        expect_misuses(misuses + 1);
+        assert_null(ashlar_route_realloc(none, sizes[i]));
+        expect_misuses(misuses + 2);
+        ashlar_route_free_sized(none, sizes[i]);
+        expect_misuses(misuses + 3);
+        ashlar_route_free(block);
+        expect_misuses(misuses + 3);
+    }
+}
+
+/* ---- blocks that another thread frees ---------------------------------------------------- */
+
+static _Atomic(char *) handed_block;
+static _Atomic bool is_over;
+
+static void *free_what_is_handed_over(void *context)
+{
+    while (!is_over) {
+        char *block = atomic_exchange_explicit(&handed_block, NULL, memory_order_acquire);
+        if (block != NULL)
+            ashlar_route_free(block);
+        else
+            sched_yield();
+    }
+    return context;
+}
+
+static void hand_over(char *block)
+{
+    while (atomic_load_explicit(&handed_block, memory_order_relaxed) != NULL)
+        sched_yield();
+    atomic_store_explicit(&handed_block, block, memory_order_release);
+}
+
+/* Of fresh slabs, as their objects come to exist. A misuse would end the test. */
+static void blocks_are_freed_by_others_as_soon_as_they_exist(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    is_over = false;
+    assert_int_equal(pthread_create(&thread, NULL, free_what_is_handed_over, NULL), 0);
+    for (unsigned round = 0; round < 4; round++) {
+        for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++)
+            for (size_t at = 0; at < 2 * 65536; at += ashlar_class_size(class_id))
+                hand_over(alloc_of_class(class_id));
+        hand_over(ashlar_route_malloc(1)); /* when it is taken, all others are free */
+        hand_over(NULL);
+        (void)ashlar_route_trim();
+    }
+    is_over = true;
+    pthread_join(thread, NULL);
 }
 
 /* ---- shut locks: what a fork in another thread looks like ------------------------------------ */
@@ -566,6 +853,13 @@ int main(void)
         CASE(option_junk_fills_fresh_and_freed_blocks),
         CASE(a_size_the_block_cannot_have_had_is_a_mismatch),
         CASE(crimes_are_told_once_each_and_the_heap_stays_whole),
+        CASE(freeing_an_object_that_does_not_exist_yet_is_invalid),
+        CASE(freeing_what_lies_in_a_block_is_invalid_wherever_it_lies),
+        CASE(freeing_what_lies_behind_the_last_object_is_invalid),
+        CASE(a_double_free_is_named_in_whichever_granule_it_is),
+        CASE(freeing_what_was_in_a_slab_that_is_gone_is_a_double_free),
+        CASE(an_object_that_does_not_exist_yet_has_no_size_and_cannot_be_resized),
+        CASE(blocks_are_freed_by_others_as_soon_as_they_exist),
         CASE(a_thread_that_meets_shut_locks_is_served_by_the_emergency_store),
         CASE(what_could_not_be_freed_is_freed_later),
         CASE(a_program_with_large_blocks_only_gets_its_purge_thread),

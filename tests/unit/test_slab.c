@@ -4,33 +4,60 @@
 #include "unit/testing.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
+#include "map/pagemap.h"
 #include "os/os.h"
 #include "small/chunk.h"
 #include "small/slab.h"
 
 #define KEY UINT64_C(0x4bcdef0123456789)
 
+/* What the memory of a slab holds that nobody has touched; nothing is taken for granted. */
+#define UNTOUCHED UINT64_MAX
+
 static struct ashlar_slab_owner owner;
 
-/* A slab of the class on fresh memory, with `owner` as its owner. */
-static struct ashlar_slab *make_slab(unsigned class_id)
+static size_t len_of_class(unsigned class_id)
 {
-    size_t len = ashlar_slab_slices(class_id) * ASHLAR_SLICE_BYTES;
+    return ashlar_slab_slices(class_id) * ASHLAR_SLICE_BYTES;
+}
+
+static size_t len_of(const struct ashlar_slab *slab)
+{
+    return slab->nslices * ASHLAR_SLICE_BYTES;
+}
+
+/* A slab of the class on memory of its length, with `owner` as its owner. */
+static struct ashlar_slab *make_slab_at(char *base, unsigned class_id)
+{
+    size_t len = len_of_class(class_id);
     struct ashlar_slab *slab = aligned_alloc(ASHLAR_CACHE_LINE_BYTES, sizeof *slab);
-    char *base = aligned_alloc(4096, len);
-    assert_true(slab != NULL && base != NULL);
+    assert_true(slab != NULL && base != NULL && ashlar_pagemap_prepare(base, len));
     memset(slab, 0, sizeof *slab);
-    memset(base, 0xff, len); /* nothing is taken for granted */
+    memset(base, 0xff, len);
     ashlar_slab_init(slab, class_id, base, KEY);
     ashlar_span_set_owner(&slab->span, (uintptr_t)&owner);
     return slab;
 }
 
+static struct ashlar_slab *make_slab(unsigned class_id)
+{
+    return make_slab_at(aligned_alloc(4096, len_of_class(class_id)), class_id);
+}
+
+/* Its memory is whoever's made it. */
+static void drop_descriptor(struct ashlar_slab *slab)
+{
+    ashlar_pagemap_set(slab->base, len_of(slab), NULL);
+    free(slab);
+}
+
 static void drop_slab(struct ashlar_slab *slab)
 {
-    free(slab->base);
-    free(slab);
+    char *base = slab->base;
+    drop_descriptor(slab);
+    free(base);
 }
 
 static void *get(struct ashlar_slab *slab)
@@ -73,13 +100,30 @@ static void what_is_touched_is_whole_pages(void **state)
     drop_slab(slab);
 }
 
+static size_t count_of(const struct ashlar_slab *slab)
+{
+    return ashlar_slab_capacity(slab) / ashlar_slab_object_bytes(slab);
+}
+
+static uint64_t word_at(const struct ashlar_slab *slab, size_t offset)
+{
+    uint64_t word;
+    memcpy(&word, slab->base + offset, sizeof word);
+    return word;
+}
+
+static bool is_known(const struct ashlar_slab *slab, size_t offset)
+{
+    return ashlar_pagemap_find(slab->base + offset) == &slab->span;
+}
+
 static void a_slab_hands_out_every_object_once(void **state)
 {
     (void)state;
     for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id += 3) {
         struct ashlar_slab *slab = make_slab(class_id);
         size_t object = ashlar_class_size(class_id);
-        size_t capacity = ashlar_slab_capacity(slab) / object;
+        size_t capacity = count_of(slab);
         char *seen = calloc(capacity, 1);
         for (size_t i = 0; i < capacity; i++) {
             char *got = get(slab);
@@ -102,25 +146,130 @@ static void a_slab_hands_out_every_object_once(void **state)
     }
 }
 
-static void objects_come_to_exist_about_a_page_at_a_time(void **state)
+/* Where the first object starts that another carve leaves to the next. */
+static size_t carved_next(const struct ashlar_slab *slab)
+{
+    size_t granule = slab->carved / ASHLAR_GRANULE_BYTES;
+    size_t start = slab->carved;
+    while (start < ashlar_slab_capacity(slab) && start / ASHLAR_GRANULE_BYTES == granule)
+        start += ashlar_slab_object_bytes(slab);
+    return start;
+}
+
+static void all_objects_that_start_in_the_next_granule_come_to_exist_and_no_others(void **state)
 {
     (void)state;
     for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
         struct ashlar_slab *slab = make_slab(class_id);
-        size_t object = ashlar_class_size(class_id);
+        size_t start = 0;
         assert_int_equal(slab->carved, 0);
-        while (ashlar_slab_carve(slab)) {
-            assert_int_equal(slab->carved % object, 0);
-            assert_true(slab->carved <= ashlar_slab_capacity(slab));
+        while (slab->carved != ashlar_slab_capacity(slab)) {
+            size_t carved = carved_next(slab);
+            assert_true(ashlar_slab_carve(slab));
+            assert_int_equal(slab->carved, carved);
+            for (; slab->free != slab->end; start += ashlar_slab_object_bytes(slab))
+                assert_ptr_equal(ashlar_slab_pop(slab), slab->base + start);
+            assert_int_equal(start, carved);
         }
-        drop_slab(slab);
-        slab = make_slab(class_id);
-        assert_true(ashlar_slab_carve(slab));
-        assert_true(slab->carved <= (object > 4096 ? object : 4096));
+        assert_false(ashlar_slab_carve(slab));
+        assert_int_equal(slab->free, slab->end);
         drop_slab(slab);
     }
 }
 
+/* The link of an object that exists, or what makes one more behind the last look free. */
+static bool may_be_touched(const struct ashlar_slab *slab, size_t offset)
+{
+    if (offset == ashlar_slab_capacity(slab))
+        return is_known(slab, offset);
+    return offset < slab->carved && offset % ashlar_slab_object_bytes(slab) == 0;
+}
+
+static void carving_touches_no_more_than_the_first_words_of_objects(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        while (ashlar_slab_carve(slab)) {
+            for (size_t at = 0; at < len_of(slab); at += sizeof(uint64_t)) {
+                bool is_untouched = word_at(slab, at) == UNTOUCHED;
+                if (is_untouched == may_be_touched(slab, at))
+                    fail_msg("class %u: offset %zu, %u carved", class_id, at, slab->carved);
+            }
+        }
+        drop_slab(slab);
+    }
+}
+
+/* The page map leads to a slab from its first granule on, until a granule with a start of an object
+   that does not exist, or behind the last start. */
+static bool should_be_known(const struct ashlar_slab *slab, size_t granule)
+{
+    size_t object = ashlar_slab_object_bytes(slab);
+    for (size_t start = 0; start < ashlar_slab_capacity(slab); start += object)
+        if (start >= slab->carved && start < granule + ASHLAR_GRANULE_BYTES)
+            return false;
+    return granule <= ashlar_slab_capacity(slab) - object;
+}
+
+static void expect_known_where_all_starts_exist(const struct ashlar_slab *slab)
+{
+    for (size_t at = 0; at < len_of(slab); at += ASHLAR_GRANULE_BYTES) {
+        const struct ashlar_span *span = should_be_known(slab, at) ? &slab->span : NULL;
+        assert_ptr_equal(ashlar_pagemap_find(slab->base + at), span);
+    }
+    assert_null(ashlar_pagemap_find(slab->base - 1));
+    assert_null(ashlar_pagemap_find(slab->base + len_of(slab)));
+}
+
+/* Symptom: a free had to ask what was carved. */
+static void the_page_map_knows_the_granules_in_which_all_starts_exist(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        expect_known_where_all_starts_exist(slab);
+        while (ashlar_slab_carve(slab))
+            expect_known_where_all_starts_exist(slab);
+        for (size_t at = 0; at < slab->carved; at += ashlar_slab_object_bytes(slab))
+            assert_true(is_known(slab, at));
+        drop_slab(slab);
+    }
+}
+
+/* Fills all objects that there are; nothing is left to hand out. */
+static void fill_all_objects(struct ashlar_slab *slab)
+{
+    void *object;
+    while ((object = get(slab)) != NULL)
+        memset(object, 0xee, ashlar_slab_object_bytes(slab));
+}
+
+/* It is not one, and no free may take it for one; nor may what is in the last object matter. */
+static void what_would_be_one_object_more_looks_free_where_the_page_map_leads_to_it(void **state)
+{
+    (void)state;
+    unsigned nknown = 0;
+    unsigned nunknown = 0;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        size_t end = ashlar_slab_capacity(slab);
+        fill_all_objects(slab);
+        assert_true(ashlar_slab_is_start(slab, end));
+        if (end == len_of(slab)) {
+            assert_null(ashlar_pagemap_find(slab->base + end));
+        } else if (is_known(slab, end)) {
+            assert_true(ashlar_slab_looks_free(slab, slab->base + end));
+            assert_false(ashlar_slab_has_free(slab, slab->base + end));
+            nknown++;
+        } else {
+            assert_int_equal(word_at(slab, end), UNTOUCHED);
+            nunknown++;
+        }
+        drop_slab(slab);
+    }
+    assert_true(nknown != 0 && nunknown != 0);
+}
 /* The head of the list is an address, `end` that of an empty one; what is carved in front of a list
    that is not empty leads to it. */
 static void carved_objects_come_in_ascending_order_before_those_freed(void **state)
@@ -294,6 +443,29 @@ static void a_sleeping_slab_seems_empty_when_a_few_objects_are_back(void **state
     }
 }
 
+/* More than a byte holds. */
+static void the_slab_of_the_most_objects_sleeps_without_losing_count(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = make_slab(0);
+    uint32_t capacity = (uint32_t)count_of(slab);
+    char **live = calloc(capacity, sizeof *live);
+    assert_int_equal(capacity, 4096);
+    for (unsigned class_id = 1; class_id < ASHLAR_CLASS_COUNT; class_id++)
+        assert_true(len_of_class(class_id) / ashlar_class_size(class_id) < capacity);
+    fill(slab, live, capacity);
+    for (int round = 0; round < 2; round++) {
+        ashlar_slab_sleep(slab);
+        assert_int_equal(slab->asleep, capacity - few_of(slab));
+        assert_int_equal(ashlar_slab_live_objects(slab), capacity);
+        ashlar_slab_wake(slab);
+        assert_int_equal(slab->span.used, capacity);
+        assert_int_equal(ashlar_slab_live_objects(slab), capacity);
+    }
+    free(live);
+    drop_slab(slab);
+}
+
 /* Awake before it collects, so that `used` cannot wrap; wakes early, and sleeps again. */
 static void a_slab_wakes_with_what_others_have_freed(void **state)
 {
@@ -373,6 +545,89 @@ static void an_abandoned_slab_refuses_remote_frees_until_it_is_adopted(void **st
     drop_slab(slab);
 }
 
+#define FOUR_GIB ((uintptr_t)4 * ASHLAR_GIB)
+
+/* Fresh memory of which so many bytes lie below a multiple of 4 GiB; NULL: there is none. */
+static char *map_around_boundary(size_t below_bytes, size_t len_bytes)
+{
+    for (uintptr_t i = 1; i < 1000; i++) {
+        char *wanted = (char *)(i * 16 * FOUR_GIB - below_bytes);
+        char *got = mmap(wanted, len_bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        if (got == wanted)
+            return got;
+        if (got != MAP_FAILED)
+            munmap(got, len_bytes); /* a kernel that does not know the flag */
+    }
+    return NULL;
+}
+
+/* Takes all objects of a slab, each once; they are noted by their numbers in the slab. */
+static void take_each_once(struct ashlar_slab *slab, char **live)
+{
+    memset(live, 0, count_of(slab) * sizeof *live);
+    for (size_t i = 0; i < count_of(slab); i++) {
+        char *object = get(slab);
+        assert_non_null(object);
+        size_t offset = (size_t)(object - slab->base);
+        assert_true(offset < ashlar_slab_capacity(slab) && ashlar_slab_is_start(slab, offset));
+        size_t at = offset / ashlar_slab_object_bytes(slab);
+        assert_null(live[at]);
+        live[at] = memset(object, 0xee, ashlar_slab_object_bytes(slab));
+    }
+    assert_null(get(slab));
+    assert_int_equal(slab->free, slab->end);
+    assert_int_equal(slab->span.used, count_of(slab));
+}
+
+/* Frees every object, of each three one by another thread; those come back when collected. */
+static void free_from_both_sides(struct ashlar_slab *slab, char **live)
+{
+    uint32_t nremote = 0;
+    for (size_t i = 0; i < count_of(slab); i++) {
+        assert_false(ashlar_slab_looks_free(slab, live[i]));
+        if (i % 3 == 1) {
+            assert_int_equal(ashlar_slab_push_remote(slab, live[i]), ASHLAR_REMOTE_DONE);
+            nremote++;
+        } else {
+            ashlar_slab_push(slab, live[i]);
+        }
+    }
+    ashlar_slab_verify(slab);
+    assert_int_equal(ashlar_slab_collect(slab), nremote);
+    assert_int_equal(slab->span.used, 0);
+    ashlar_slab_verify(slab);
+    for (size_t i = 0; i < count_of(slab); i++)
+        assert_true(ashlar_slab_has_free(slab, live[i]));
+}
+
+/* Where address space is short a chunk may lie so. Some of the free objects do not look it then,
+   but none is lost or handed out twice. */
+static void a_slab_across_a_multiple_of_4_gib_hands_out_every_object_once(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id += 6) {
+        size_t len = len_of_class(class_id);
+        size_t below = ashlar_align_up(len / 2, ASHLAR_SLICE_BYTES);
+        char *base = map_around_boundary(below, len);
+        if (base == NULL)
+            skip();
+        struct ashlar_slab *slab = make_slab_at(base, class_id);
+        char **live = calloc(count_of(slab), sizeof *live);
+        assert_true((uintptr_t)base / FOUR_GIB != slab->end / FOUR_GIB);
+        for (int round = 0; round < 3; round++) {
+            take_each_once(slab, live);
+            free_from_both_sides(slab, live);
+        }
+        expect_known_where_all_starts_exist(slab);
+        if (is_known(slab, ashlar_slab_capacity(slab)))
+            assert_true(ashlar_slab_looks_free(slab, (char *)slab->end));
+        free(live);
+        drop_descriptor(slab);
+        munmap(base, len);
+    }
+}
+
 #define MAILBOXES 32
 
 static struct ashlar_slab *shared_slab;
@@ -428,23 +683,81 @@ static void remote_frees_of_many_threads_all_arrive(void **state)
     drop_slab(shared_slab);
 }
 
+static _Atomic(char *) handed_object;
+static _Atomic bool has_failed;
+
+/* Frees what comes as a program does: it knows the address and nothing else. */
+static void *free_what_is_handed_over(void *context)
+{
+    while (!is_over) {
+        char *object = atomic_exchange_explicit(&handed_object, NULL, memory_order_acquire);
+        if (object == NULL) {
+            sched_yield();
+            continue;
+        }
+        if (ashlar_pagemap_find(object) != &shared_slab->span ||
+            ashlar_slab_looks_free(shared_slab, object) ||
+            ashlar_slab_push_remote(shared_slab, object) != ASHLAR_REMOTE_DONE)
+            has_failed = true;
+    }
+    return context;
+}
+
+static void hand_over(char *object)
+{
+    while (atomic_load_explicit(&handed_object, memory_order_relaxed) != NULL)
+        sched_yield();
+    atomic_store_explicit(&handed_object, object, memory_order_release);
+}
+
+/* Objects are freed elsewhere as soon as they exist. */
+static void whoever_is_handed_an_object_finds_its_slab(void **state)
+{
+    (void)state;
+    static const unsigned some_classes[] = {4, 24, 47, 70, 87};
+    pthread_t thread;
+    is_over = false;
+    has_failed = false;
+    assert_int_equal(pthread_create(&thread, NULL, free_what_is_handed_over, NULL), 0);
+    for (size_t i = 0; i < 60 * ASHLAR_ARRAY_LEN(some_classes); i++) {
+        shared_slab = make_slab(some_classes[i % ASHLAR_ARRAY_LEN(some_classes)]);
+        size_t count = count_of(shared_slab);
+        for (size_t k = 0; k < count; k++)
+            hand_over(get(shared_slab));
+        for (size_t nback = 0; nback != count && !has_failed;)
+            nback += ashlar_slab_collect(shared_slab);
+        assert_false(has_failed);
+        assert_int_equal(shared_slab->span.used, 0);
+        ashlar_slab_verify(shared_slab);
+        drop_slab(shared_slab);
+    }
+    is_over = true;
+    pthread_join(thread, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_class_has_slabs_of_whole_pages_and_little_waste),
         cmocka_unit_test(what_is_touched_is_whole_pages),
         cmocka_unit_test(a_slab_hands_out_every_object_once),
-        cmocka_unit_test(objects_come_to_exist_about_a_page_at_a_time),
+        cmocka_unit_test(all_objects_that_start_in_the_next_granule_come_to_exist_and_no_others),
+        cmocka_unit_test(carving_touches_no_more_than_the_first_words_of_objects),
+        cmocka_unit_test(the_page_map_knows_the_granules_in_which_all_starts_exist),
+        cmocka_unit_test(what_would_be_one_object_more_looks_free_where_the_page_map_leads_to_it),
         cmocka_unit_test(carved_objects_come_in_ascending_order_before_those_freed),
         cmocka_unit_test(only_starts_of_objects_are_starts),
         cmocka_unit_test(a_free_object_looks_free_and_a_live_one_does_not),
         cmocka_unit_test(an_overwritten_link_ends_the_list_and_is_told_from_its_end),
         cmocka_unit_test(random_frees_from_both_sides_keep_the_law),
         cmocka_unit_test(a_sleeping_slab_seems_empty_when_a_few_objects_are_back),
+        cmocka_unit_test(the_slab_of_the_most_objects_sleeps_without_losing_count),
         cmocka_unit_test(a_slab_wakes_with_what_others_have_freed),
         cmocka_unit_test(parking_asks_for_the_next_remote_free_and_unparking_takes_that_back),
         cmocka_unit_test(an_abandoned_slab_refuses_remote_frees_until_it_is_adopted),
+        cmocka_unit_test(a_slab_across_a_multiple_of_4_gib_hands_out_every_object_once),
         cmocka_unit_test(remote_frees_of_many_threads_all_arrive),
+        cmocka_unit_test(whoever_is_handed_an_object_finds_its_slab),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

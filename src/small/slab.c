@@ -305,6 +305,14 @@ bool ashlar_slab_has_free(const struct ashlar_slab *slab, const char *object)
     return false;
 }
 
+bool ashlar_slab_has_link(const struct ashlar_slab *slab, char *object)
+{
+    if (!ashlar_slab_looks_free(slab, object))
+        return false;
+    uint64_t next = next_offset(slab, (uint64_t)(object - slab->base));
+    return next <= ashlar_slab_capacity(slab) && ashlar_slab_is_start(slab, next);
+}
+
 void ashlar_slab_verify(struct ashlar_slab *slab)
 {
     size_t object = ashlar_slab_object_bytes(slab);

@@ -131,6 +131,10 @@ ASHLAR_INLINE bool ashlar_slab_looks_free(const struct ashlar_slab *slab, char *
     return (uint32_t)(*ashlar_slab_link(object) >> 32) == slab->mark;
 }
 
+/* The same for a thread that may not walk the list to make sure: all of the word is a link, but for
+   one chance in 2^50. */
+bool ashlar_slab_has_link(const struct ashlar_slab *slab, char *object);
+
 /* Puts an object back; gives what is used now. Owner only. */
 ASHLAR_INLINE uint32_t ashlar_slab_push(struct ashlar_slab *slab, char *object)
 {

@@ -1141,6 +1141,38 @@ static void an_object_of_a_sleeping_slab_freed_twice_is_told(void **state)
     }
 }
 
+static char *random_bytes;
+
+static void *free_random_bytes(void *context)
+{
+    return free_object(random_bytes) == ASHLAR_TCACHE_DONE ? context : objects;
+}
+
+/* Symptom: of four thousand million blocks of random bytes that were freed by other threads than had
+   asked for them, one was called a double free. */
+static void half_a_link_is_no_double_free(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        random_bytes = alloc(class_id);
+        struct ashlar_slab *slab = ashlar_slab_of(ashlar_pagemap_find(random_bytes));
+        uint64_t upper = (uint64_t)slab->mark << 32;
+        /* Before the slab, behind it, and no start of an object. */
+        const uint64_t links[] = {(uint64_t)slab->base - 16, slab->end + 16,
+                                  (uint64_t)slab->base + 8};
+        for (size_t i = 0; i < ASHLAR_ARRAY_LEN(links); i++) {
+            uint64_t word = upper | (uint32_t)(links[i] ^ slab->key);
+            memcpy(random_bytes, &word, sizeof word);
+            assert_true(ashlar_slab_looks_free(slab, random_bytes));
+            in_thread(free_random_bytes);
+            (void)ashlar_slab_collect(slab);
+            random_bytes = alloc(class_id);
+            assert_ptr_equal(ashlar_pagemap_find(random_bytes), &slab->span);
+        }
+        assert_int_equal(free_object(random_bytes), ASHLAR_TCACHE_DONE);
+    }
+}
+
 static void statistics_see_through_sleep(void **state)
 {
     (void)state;
@@ -1792,6 +1824,7 @@ int main(void)
         CASE(what_others_free_into_a_sleeping_slab_is_counted_when_empty_ones_go),
         CASE(what_others_free_into_a_sleeping_slab_is_counted_at_a_false_alarm),
         CASE(an_object_of_a_sleeping_slab_freed_twice_is_told),
+        CASE(half_a_link_is_no_double_free),
         CASE(statistics_see_through_sleep),
         CASE(a_noted_slab_that_sleeps_and_falls_empty_again_is_noted_once),
         CASE(a_noted_slab_that_sleeps_is_not_given_back),

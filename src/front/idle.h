@@ -61,6 +61,19 @@ static inline void ashlar_idle_note(struct ashlar_idle *idle, struct ashlar_slab
     idle->bytes += slab->carved;
 }
 
+/* Strikes out the note of a slab that is about to go. */
+static inline void ashlar_idle_strike(struct ashlar_idle *idle, struct ashlar_slab *slab)
+{
+    for (unsigned i = 0; i < ASHLAR_IDLE_SLABS; i++) {
+        if (idle->notes[i].slab != slab)
+            continue;
+        idle->bytes -= idle->notes[i].bytes;
+        idle->notes[i].slab = NULL;
+        idle->notes[i].bytes = 0;
+    }
+    slab->is_idle = false;
+}
+
 /* Strikes all notes out; the slabs stay where they are. */
 static inline void ashlar_idle_forget_all(struct ashlar_idle *idle)
 {

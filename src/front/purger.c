@@ -39,7 +39,8 @@ static bool change_state(uint32_t from, uint32_t to)
 
 static size_t kept_bytes(void)
 {
-    return ashlar_large_usage().kept_bytes + ashlar_count_read(arena_dirty_bytes);
+    return ashlar_large_usage().kept_bytes + ashlar_count_read(arena_dirty_bytes) +
+           ashlar_arena_emptied();
 }
 
 static void pause_awhile(uint32_t state)
@@ -51,6 +52,7 @@ static void pause_awhile(uint32_t state)
 void ashlar_purger_look(uint64_t now_ms)
 {
     ashlar_large_tick(now_ms);
+    ashlar_arena_take_back_sometimes(now_ms);
     for (unsigned i = 0; i < ashlar_arena_count(); i++)
         ashlar_arena_tick(ashlar_arena_at(i), now_ms);
 }

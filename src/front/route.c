@@ -170,7 +170,9 @@ static ASHLAR_COLD void accuse(const void *ptr, enum ashlar_crime crime_if_live)
 {
     const char *what = "it was never allocated";
     enum ashlar_crime crime = crime_if_live;
-    enum ashlar_arena_place small = ashlar_arena_place_of(ptr);
+    struct ashlar_span *span = ashlar_pagemap_find(ptr);
+    bool is_in_slab = span != NULL && span->kind == ASHLAR_SPAN_SLAB;
+    enum ashlar_arena_place small = is_in_slab ? ASHLAR_ARENA_IN_SLAB : ashlar_arena_place_of(ptr);
     enum ashlar_large_place large = ashlar_large_diagnose(ptr);
     if (small == ASHLAR_ARENA_IN_SLAB) {
         what = "it is not the start of a block";
@@ -277,15 +279,14 @@ static bool can_have_size(const struct ashlar_span *span, size_t size, size_t us
     return size <= usable && (size >= usable / 2 || usable == ASHLAR_MIN_ALIGN_BYTES);
 }
 
-void ashlar_route_free_sized(void *ptr, size_t size)
+void ashlar_route_free_sized_slow(struct ashlar_span *span, void *ptr, size_t size)
 {
-    struct ashlar_span *span = ashlar_pagemap_find(ptr);
     size_t usable = live_bytes(span, ptr);
     if (ASHLAR_UNLIKELY(usable != 0 && !can_have_size(span, size, usable))) {
         ashlar_misuse(ASHLAR_CRIME_SIZE_MISMATCH, ptr,
                       "freed with size %zu, but its usable size is %zu", size, usable);
     }
-    ashlar_route_free(ptr);
+    ashlar_route_free_of(span, ptr);
 }
 
 /* ---- realloc ------------------------------------------------------------------------------- */

@@ -19,8 +19,9 @@
 #include "small/sizeclass.h"
 #include "small/slab.h"
 
-/* Most bytes of a request; more is refused as the C standard's ptrdiff_t asks. */
-#define ASHLAR_SIZE_MAX ((size_t)PTRDIFF_MAX)
+/* Most bytes of a request: more than any process has address space for is refused without giving
+   back what is kept and trying again. */
+#define ASHLAR_SIZE_MAX (((size_t)1 << 47) - 1)
 
 /* malloc and free when the inline part does not suffice. */
 void *ashlar_route_malloc_slow(size_t size);
@@ -93,9 +94,21 @@ ASHLAR_INLINE void *ashlar_route_realloc(void *ptr, size_t size)
     return ashlar_route_realloc_slow(span, ptr, size);
 }
 
+void ashlar_route_free_sized_slow(struct ashlar_span *span, void *ptr, size_t size);
+
 /* Frees a block that the caller says was asked for with `size` bytes: a size the block cannot have
    had is a size mismatch. */
-void ashlar_route_free_sized(void *ptr, size_t size);
+ASHLAR_INLINE void ashlar_route_free_sized(void *ptr, size_t size)
+{
+    struct ashlar_span *span = ashlar_pagemap_find(ptr);
+    /* Most blocks are of the class that the size has; others may have been resized. */
+    if (ASHLAR_LIKELY(span != NULL && span->kind == ASHLAR_SPAN_SLAB &&
+                      size <= ASHLAR_CLASS_TABLE_MAX_BYTES &&
+                      ashlar_class_of(size) == ashlar_slab_of(span)->class_id))
+        ashlar_route_free_of(span, ptr);
+    else
+        ashlar_route_free_sized_slow(span, ptr, size);
+}
 
 /* 0 for NULL. */
 size_t ashlar_route_usable_size(const void *ptr);

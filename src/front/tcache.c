@@ -16,6 +16,11 @@
 #include "conf/options.h"
 #include "front/purger.h"
 #include "harden/misuse.h"
+#include "os/os.h"
+
+/* Slabs that frees have emptied for other threads, between two looks at what is old: a thread that
+   only frees has no other occasion. */
+#define LOOK_EVERY 16
 
 struct ashlar_slab ashlar_tcache_nobody; /* free == end == 0: always empty */
 
@@ -87,18 +92,37 @@ static void collect(struct ashlar_tcache *cache, struct ashlar_slab *slab)
         exhaust(cache, slab);
 }
 
+/* Lets go of the descriptor of a slab that is gone, if this one is. */
+static bool bury_if_gone(struct ashlar_tcache *cache, struct ashlar_slab *slab)
+{
+    if (!ashlar_slab_is_gone(slab))
+        return false;
+    if (slab->is_exhausted)
+        ashlar_list_remove(&slab->link);
+    if (slab->is_active) /* and in flight */
+        cache->active[slab->class_id] = &ashlar_tcache_nobody;
+    if (slab->is_idle)
+        ashlar_idle_strike(&cache->idle, slab);
+    ashlar_list_remove(&slab->all);
+    ashlar_arena_bury(slab);
+    return true;
+}
+
 /* Asks other threads to tell when they free something into the exhausted slabs. Those into which
    they have are available again. */
 static void park_exhausted(struct ashlar_tcache *cache)
 {
-    struct ashlar_list *link;
-    while ((link = ashlar_list_first(&cache->exhausted)) != NULL) {
+    struct ashlar_list *link = ashlar_list_first(&cache->exhausted);
+    while (link != NULL) {
         struct ashlar_slab *slab = ASHLAR_CONTAINER_OF(link, struct ashlar_slab, link);
+        link = ashlar_list_next(&cache->exhausted, link);
         if (slab->is_in_flight || ashlar_slab_park(slab)) {
             ashlar_list_remove(&slab->link);
             slab->is_exhausted = false;
             continue;
         }
+        if (bury_if_gone(cache, slab))
+            continue;
         collect(cache, slab);
         ashlar_tcache_settle(cache, slab);
     }
@@ -193,9 +217,11 @@ static void take_pending(struct ashlar_tcache *cache)
                                                         memory_order_acquire);
     while (slab != NULL) {
         struct ashlar_slab *next = slab->pending_next;
-        collect(cache, slab); /* in flight still, so there is no request to take back */
-        slab->is_in_flight = false;
-        ashlar_tcache_settle(cache, slab);
+        if (!bury_if_gone(cache, slab)) {
+            collect(cache, slab); /* in flight still, so there is no request to take back */
+            slab->is_in_flight = false;
+            ashlar_tcache_settle(cache, slab);
+        }
         slab = next;
     }
 }
@@ -249,6 +275,7 @@ static bool refill(struct ashlar_tcache *cache, unsigned class_id)
         return available->free != available->end || ashlar_slab_collect(available) != 0 ||
                ashlar_slab_carve(available) || refill(cache, class_id);
     }
+    slab = cache->active[class_id]; /* unless it is gone */
     if (slab != &ashlar_tcache_nobody && ashlar_slab_carve(slab))
         return true;
     if (!fetch_slab(cache, class_id))
@@ -290,6 +317,17 @@ static enum ashlar_tcache_result free_own(struct ashlar_tcache *cache, struct as
     return ASHLAR_TCACHE_DONE;
 }
 
+/* Other threads have freed all of a slab, and its owner may not look for long. */
+static void note_emptied(void)
+{
+    size_t count = ashlar_arena_note_emptied();
+    ashlar_purger_wake();
+    if (ashlar_opt.decay_ms == 0 && ashlar_arena_is_take_back_due())
+        ashlar_arena_trim_all();
+    else if (count % LOOK_EVERY == 0 && ashlar_opt.decay_ms >= 0)
+        ashlar_purger_look(ashlar_os_now_ms());
+}
+
 enum ashlar_tcache_result ashlar_tcache_free(struct ashlar_tcache *cache, struct ashlar_slab *slab,
                                              char *object)
 {
@@ -300,7 +338,8 @@ enum ashlar_tcache_result ashlar_tcache_free(struct ashlar_tcache *cache, struct
         return free_own(cache, slab, object);
     if (ashlar_slab_has_link(slab, object))
         return ASHLAR_TCACHE_DOUBLE_FREE;
-    while (ashlar_slab_push_remote(slab, object) == ASHLAR_REMOTE_ABANDONED) {
+    enum ashlar_slab_remote pushed;
+    while ((pushed = ashlar_slab_push_remote(slab, object)) == ASHLAR_REMOTE_ABANDONED) {
         switch (ashlar_arena_free_abandoned(slab, object)) {
         case ASHLAR_FREE_DONE:
             return ASHLAR_TCACHE_DONE;
@@ -310,6 +349,8 @@ enum ashlar_tcache_result ashlar_tcache_free(struct ashlar_tcache *cache, struct
             break;
         }
     }
+    if (pushed == ASHLAR_REMOTE_EMPTIED)
+        note_emptied();
     return ASHLAR_TCACHE_DONE;
 }
 

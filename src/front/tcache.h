@@ -10,7 +10,7 @@
  *             it; then in no list). A class that has no active slab has the shared empty one, so
  *             the fast path needs no test: it finds nothing there.
  * Locking     A cache belongs to one thread; other threads touch only owner.pending.
- * Layer       front/. Uses idle, small, map, conf. Used by heaps, route.
+ * Layer       front/. Uses idle, purger, small, map, conf, os. Used by heaps, route.
  */
 #ifndef ASHLAR_FRONT_TCACHE_H
 #define ASHLAR_FRONT_TCACHE_H

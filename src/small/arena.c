@@ -19,7 +19,18 @@
 /* Idle memory in all arenas from which one is asked for slices before another maps more. */
 #define BORROW_FROM_BYTES (512 * ASHLAR_KIB)
 
+/* Slabs that other threads have emptied, and their part of all, before they are looked for when
+   memory is wanted: each look passes all slabs. */
+#define TAKE_BACK_LEAST 8
+#define TAKE_BACK_PART 64
+
+/* Slabs that may be passed in a millisecond's time by looks that are not made for want of memory:
+   at some 100 ns each a twentieth of it. */
+#define TAKE_BACK_PER_MS 512
+
 static struct ashlar_arena arenas[ASHLAR_ARENA_MAX];
+static _Atomic uint64_t next_take_back_ms;
+static _Atomic size_t emptied_slabs; /* by other threads, since they were last looked for */
 static _Atomic unsigned arena_count;
 static struct ashlar_meta_pool slab_pool = {.object_bytes = sizeof(struct ashlar_slab)};
 static _Atomic uint64_t key_state;
@@ -44,44 +55,6 @@ unsigned ashlar_arena_count(void)
     return atomic_load_explicit(&arena_count, memory_order_acquire);
 }
 
-static struct ashlar_chunk *chunk_of(struct ashlar_list *link)
-{
-    return ASHLAR_CONTAINER_OF(link, struct ashlar_chunk, link);
-}
-
-static void list_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
-{
-    chunk->listed = chunk->longest;
-    ashlar_list_push_front(&arena->chunks[chunk->listed], &chunk->link);
-}
-
-/* Puts the chunk on the list where its free runs belong. */
-static void relist_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
-{
-    if (chunk->longest == chunk->listed)
-        return;
-    ashlar_list_remove(&chunk->link);
-    list_chunk(arena, chunk);
-}
-
-/* A run of slices, from the chunk with the shortest that will do: so that long runs stay whole,
-   and chunks with little in use fall idle. The first slice, or ASHLAR_SLICE_NONE. */
-static unsigned take_run(struct ashlar_arena *arena, unsigned len, struct ashlar_chunk **chunk,
-                         unsigned *ndirty)
-{
-    for (unsigned longest = len; longest <= ASHLAR_RUN_MAX; longest++) {
-        struct ashlar_list *link;
-        while ((link = ashlar_list_first(&arena->chunks[longest])) != NULL) {
-            *chunk = chunk_of(link);
-            unsigned first = ashlar_chunk_take(*chunk, len, ndirty);
-            if (first != ASHLAR_SLICE_NONE)
-                return first;
-            relist_chunk(arena, *chunk); /* below `len`: it was listed by a bound */
-        }
-    }
-    return ASHLAR_SLICE_NONE;
-}
-
 /* Unmaps a chunk that is on no list, or lists it again when the kernel would not. */
 static void drop_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
 {
@@ -89,7 +62,7 @@ static void drop_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
         return;
     if (!ashlar_lock_take(&arena->lock))
         return; /* the kernel refused to unmap while a fork runs: the address space is lost */
-    list_chunk(arena, chunk);
+    ashlar_chunklist_add(&arena->chunks, chunk);
     ashlar_lock_release(&arena->lock);
 }
 
@@ -127,6 +100,19 @@ static void cut_slab(struct ashlar_slab *slab, struct ashlar_chunk *chunk, unsig
     ashlar_count_add(slab_bytes, slab_bytes(slab));
 }
 
+/* Gives the slices of an empty slab back to their chunk, arena locked. */
+static void put_slices(struct ashlar_slab *slab)
+{
+    struct ashlar_chunk *chunk = slab->chunk;
+    unsigned first = (unsigned)((size_t)(slab->base - chunk->base) / ASHLAR_SLICE_BYTES);
+    size_t ntouched = ashlar_slab_touched_bytes(slab) / ASHLAR_SLICE_BYTES;
+    struct ashlar_run run = {first, slab->nslices};
+    ashlar_pagemap_set(slab->base, slab_bytes(slab), NULL);
+    ashlar_count_sub(slabs, 1);
+    ashlar_count_sub(slab_bytes, slab_bytes(slab));
+    ashlar_chunk_put(chunk, run, (unsigned)ntouched);
+}
+
 /* Maps a chunk more; false: out of memory, or a fork under way. */
 static bool add_chunk(struct ashlar_arena *arena, unsigned need_slices)
 {
@@ -138,7 +124,7 @@ static bool add_chunk(struct ashlar_arena *arena, unsigned need_slices)
         return false;
     }
     chunk->turn = arena->next_chunk_turn++ % ASHLAR_CHUNK_TURNS;
-    list_chunk(arena, chunk);
+    ashlar_chunklist_add(&arena->chunks, chunk);
     ashlar_lock_release(&arena->lock);
     return true;
 }
@@ -152,7 +138,8 @@ static struct ashlar_slab *fresh_slab(struct ashlar_arena *arena, unsigned class
         return NULL;
     struct ashlar_chunk *chunk;
     unsigned ndirty;
-    unsigned first = take_run(arena, ashlar_slab_slices(class_id), &chunk, &ndirty);
+    unsigned first = ashlar_chunklist_take_run(&arena->chunks, ashlar_slab_slices(class_id), &chunk,
+                                               &ndirty);
     *needs_chunk = first == ASHLAR_SLICE_NONE;
     if (*needs_chunk) {
         ashlar_meta_put(&slab_pool, slab);
@@ -177,6 +164,70 @@ static struct ashlar_slab *get_slab(struct ashlar_arena *arena, unsigned class_i
     return slab;
 }
 
+size_t ashlar_arena_note_emptied(void)
+{
+    return atomic_fetch_add_explicit(&emptied_slabs, 1, memory_order_relaxed) + 1;
+}
+
+size_t ashlar_arena_emptied(void)
+{
+    return atomic_load_explicit(&emptied_slabs, memory_order_relaxed);
+}
+
+bool ashlar_arena_is_take_back_due(void)
+{
+    size_t emptied = ashlar_arena_emptied();
+    return emptied >= TAKE_BACK_LEAST && emptied >= ashlar_count_read(slabs) / TAKE_BACK_PART;
+}
+
+/* Arena locked. */
+static bool take_back_in(struct ashlar_chunk *chunk, void *context)
+{
+    (void)context;
+    for (unsigned slice = 0; slice < chunk->nslices;) {
+        struct ashlar_span *span = ashlar_pagemap_find(chunk->base + slice * ASHLAR_SLICE_BYTES);
+        struct ashlar_slab *slab = span != NULL ? ashlar_slab_of(span) : NULL;
+        slice += slab != NULL ? slab->nslices : 1;
+        if (slab == NULL || !ashlar_slab_take_away(slab))
+            continue;
+        put_slices(slab);
+        ashlar_count(slabs_taken_back);
+        ashlar_slab_leave(slab);
+    }
+    ashlar_chunklist_relist(&chunk->arena->chunks, chunk);
+    return true;
+}
+
+void ashlar_arena_take_back_all(void)
+{
+    if (atomic_exchange_explicit(&emptied_slabs, 0, memory_order_relaxed) == 0)
+        return;
+    for (unsigned i = 0; i < ashlar_arena_count(); i++) {
+        if (!ashlar_lock_take(&arenas[i].lock))
+            continue;
+        ashlar_chunklist_visit(&arenas[i].chunks, take_back_in, NULL);
+        ashlar_lock_release(&arenas[i].lock);
+    }
+}
+
+void ashlar_arena_take_back_sometimes(uint64_t now_ms)
+{
+    if (ashlar_arena_emptied() == 0 ||
+        now_ms < atomic_load_explicit(&next_take_back_ms, memory_order_relaxed))
+        return;
+    uint64_t pause_ms = ashlar_count_read(slabs) / TAKE_BACK_PER_MS;
+    if (pause_ms < ashlar_options_decay_step_ms())
+        pause_ms = ashlar_options_decay_step_ms();
+    atomic_store_explicit(&next_take_back_ms, now_ms + pause_ms, memory_order_relaxed);
+    ashlar_arena_take_back_all();
+}
+
+void ashlar_arena_bury(struct ashlar_slab *slab)
+{
+    ashlar_assert(ashlar_slab_is_gone(slab));
+    ashlar_meta_put(&slab_pool, slab);
+}
+
 /* A slab of another arena, where much idle memory is held: what threads have freed that are gone,
    or that free more than they take. NULL: none. */
 static struct ashlar_slab *borrow_slab(const struct ashlar_arena *own, unsigned class_id,
@@ -199,6 +250,10 @@ struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_
 {
     bool needs_chunk;
     struct ashlar_slab *slab = get_slab(arena, class_id, owner, &needs_chunk);
+    if (needs_chunk && ashlar_arena_is_take_back_due()) {
+        ashlar_arena_take_back_all();
+        slab = get_slab(arena, class_id, owner, &needs_chunk);
+    }
     if (needs_chunk)
         slab = borrow_slab(arena, class_id, owner);
     while (slab == NULL && needs_chunk && add_chunk(arena, ashlar_slab_slices(class_id)))
@@ -206,31 +261,14 @@ struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_
     return slab;
 }
 
-/* Lists the chunk anew after slices came free; takes it off its list and gives it when it is
-   idle. */
-static struct ashlar_chunk *settle_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
-{
-    relist_chunk(arena, chunk);
-    if (!ashlar_chunk_is_idle(chunk))
-        return NULL;
-    ashlar_list_remove(&chunk->link);
-    return chunk;
-}
-
 /* Takes an empty slab apart, arena locked; a chunk to unmap, or NULL. */
 static struct ashlar_chunk *put_slab(struct ashlar_arena *arena, struct ashlar_slab *slab)
 {
     struct ashlar_chunk *chunk = slab->chunk;
-    unsigned first = (unsigned)((size_t)(slab->base - chunk->base) / ASHLAR_SLICE_BYTES);
-    size_t ntouched = ashlar_slab_touched_bytes(slab) / ASHLAR_SLICE_BYTES;
-    struct ashlar_run run = {first, slab->nslices};
-    ashlar_pagemap_set(slab->base, slab_bytes(slab), NULL);
-    ashlar_count_sub(slabs, 1);
-    ashlar_count_sub(slab_bytes, slab_bytes(slab));
-    ashlar_chunk_put(chunk, run, (unsigned)ntouched);
+    put_slices(slab);
     ashlar_span_set_owner(&slab->span, 0);
     ashlar_meta_put(&slab_pool, slab);
-    return settle_chunk(arena, chunk);
+    return ashlar_chunklist_settle(&arena->chunks, chunk);
 }
 
 bool ashlar_arena_put(struct ashlar_slab *slab)
@@ -251,6 +289,11 @@ void ashlar_arena_abandon(struct ashlar_slab *slab)
     struct ashlar_arena *arena = slab->chunk->arena;
     if (!ashlar_lock_take_patiently(&arena->lock))
         return;
+    if (ashlar_slab_is_gone(slab)) {
+        ashlar_lock_release(&arena->lock);
+        ashlar_arena_bury(slab);
+        return;
+    }
     ashlar_slab_abandon(slab);
     ashlar_slab_collect(slab);
     struct ashlar_chunk *idle = NULL;
@@ -284,23 +327,6 @@ enum ashlar_arena_free ashlar_arena_free_abandoned(struct ashlar_slab *slab, cha
     return ASHLAR_FREE_DONE;
 }
 
-/* Calls `visit` for each chunk until it says stop; arena locked. A chunk that is listed anew
-   meanwhile may be visited twice. */
-static void visit_chunks(struct ashlar_arena *arena,
-                         bool (*visit)(struct ashlar_chunk *chunk, void *context), void *context)
-{
-    for (unsigned longest = 0; longest <= ASHLAR_RUN_MAX; longest++) {
-        struct ashlar_list *head = &arena->chunks[longest];
-        struct ashlar_list *link = ashlar_list_first(head);
-        while (link != NULL) {
-            struct ashlar_chunk *chunk = chunk_of(link);
-            link = ashlar_list_next(head, link);
-            if (!visit(chunk, context))
-                return;
-        }
-    }
-}
-
 /* Chunks by their turns: bit i for those of turn i. */
 #define ALL_TURNS ((1u << ASHLAR_CHUNK_TURNS) - 1)
 
@@ -330,7 +356,7 @@ static bool collect_chunk(struct ashlar_chunk *chunk, void *context)
 {
     (void)context;
     ashlar_chunk_collect(chunk);
-    relist_chunk(chunk->arena, chunk);
+    ashlar_chunklist_relist(&chunk->arena->chunks, chunk);
     return true;
 }
 
@@ -342,11 +368,11 @@ static bool purge_idle(struct ashlar_arena *arena, enum ashlar_idle_choice choic
     struct purge_search search = {.choice = choice, .turns = turns};
     if (!ashlar_lock_take(&arena->lock))
         return false;
-    visit_chunks(arena, collect_chunk, NULL);
+    ashlar_chunklist_visit(&arena->chunks, collect_chunk, NULL);
     ashlar_lock_release(&arena->lock);
     while (ashlar_lock_take(&arena->lock)) {
         search.chunk = NULL;
-        visit_chunks(arena, find_victims, &search);
+        ashlar_chunklist_visit(&arena->chunks, find_victims, &search);
         ashlar_lock_release(&arena->lock);
         if (search.chunk == NULL)
             break;
@@ -359,7 +385,7 @@ static bool purge_idle(struct ashlar_arena *arena, enum ashlar_idle_choice choic
             break;
         }
         ashlar_chunk_put_back(search.chunk, &search.victims, &clean);
-        struct ashlar_chunk *idle = settle_chunk(arena, search.chunk);
+        struct ashlar_chunk *idle = ashlar_chunklist_settle(&arena->chunks, search.chunk);
         ashlar_lock_release(&arena->lock);
         drop_chunk(arena, idle);
         if (is_short)
@@ -412,7 +438,7 @@ void ashlar_arena_tick(struct ashlar_arena *arena, uint64_t now_ms)
     if (may_purge)
         (void)purge_idle(arena, ASHLAR_IDLE_AGED, turns);
     if (ashlar_lock_take(&arena->lock)) {
-        visit_chunks(arena, age_chunk, &turns);
+        ashlar_chunklist_visit(&arena->chunks, age_chunk, &turns);
         ashlar_lock_release(&arena->lock);
     }
 }
@@ -424,6 +450,7 @@ bool ashlar_arena_trim(struct ashlar_arena *arena)
 
 void ashlar_arena_trim_all(void)
 {
+    ashlar_arena_take_back_all();
     for (unsigned i = 0; i < ashlar_arena_count(); i++)
         (void)ashlar_arena_trim(&arenas[i]);
 }
@@ -451,7 +478,7 @@ bool ashlar_arena_visit(struct ashlar_arena *arena,
     struct slab_visit slabs = {visit, context};
     if (!ashlar_lock_take_patiently(&arena->lock))
         return false;
-    visit_chunks(arena, visit_slabs, &slabs);
+    ashlar_chunklist_visit(&arena->chunks, visit_slabs, &slabs);
     ashlar_lock_release(&arena->lock);
     return true;
 }
@@ -485,7 +512,7 @@ enum ashlar_arena_place ashlar_arena_place_of(const void *address)
         struct ashlar_arena *arena = ashlar_arena_at(i);
         if (!ashlar_lock_take(&arena->lock))
             break;
-        visit_chunks(arena, find_address, &search);
+        ashlar_chunklist_visit(&arena->chunks, find_address, &search);
         ashlar_lock_release(&arena->lock);
     }
     return search.place;

@@ -15,14 +15,14 @@
 
 #include "base/list.h"
 #include "base/lock.h"
-#include "small/chunk.h"
+#include "small/chunklist.h"
 #include "small/slab.h"
 
 #define ASHLAR_ARENA_MAX 256
 
 struct ashlar_arena {
     struct ashlar_lock lock;
-    struct ashlar_list chunks[ASHLAR_RUN_MAX + 1];    /* lock: by longest free run */
+    struct ashlar_chunklist chunks;                   /* lock */
     struct ashlar_list abandoned[ASHLAR_CLASS_COUNT]; /* lock: slabs without an owner */
     uint64_t tick_ms;                                 /* lock: the last look for idle pages */
     uint64_t purge_from_ms;                           /* lock: after a pause, when that goes on */
@@ -46,6 +46,24 @@ struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_
 
 /* Takes back an empty slab of the caller's. False: a fork is under way, keep it. */
 bool ashlar_arena_put(struct ashlar_slab *slab);
+
+/*
+ * Slabs all of whose objects other threads have freed, while their owners, who are idle or have no
+ * use for them, have not looked. note_emptied notes one; either number is of those noted and not
+ * looked for yet, some of which may be used again; is_take_back_due: there are so many that a look
+ * at every slab is worth while.
+ */
+size_t ashlar_arena_note_emptied(void);
+size_t ashlar_arena_emptied(void);
+bool ashlar_arena_is_take_back_due(void);
+
+/* Looks at every slab, if one was noted, and takes the memory of these away from their owners; the
+   same not too often. */
+void ashlar_arena_take_back_all(void);
+void ashlar_arena_take_back_sometimes(uint64_t now_ms);
+
+/* Lets go of the descriptor of a slab that is gone: its owner has come upon it. */
+void ashlar_arena_bury(struct ashlar_slab *slab);
 
 /* Takes over a slab with live objects from an exiting thread. Waits while a fork is under way. */
 void ashlar_arena_abandon(struct ashlar_slab *slab);

@@ -19,8 +19,31 @@
 
 static struct ashlar_meta_pool chunk_pool = {.object_bytes = sizeof(struct ashlar_chunk)};
 
+/* Slabs neither lie across a multiple of this nor end there: see slab.h. */
+#define BORDER_BYTES ((uintptr_t)4 * ASHLAR_GIB)
+
 /* Ranges purged by one call of the kernel. */
 #define PURGE_RANGES 64
+
+unsigned ashlar_chunk_slices_off_border(const char *base, unsigned nslices)
+{
+    uintptr_t end = (uintptr_t)base + nslices * ASHLAR_SLICE_BYTES;
+    bool ends_there = end % BORDER_BYTES == 0;
+    return ends_there ? nslices - (unsigned)(ashlar_os_facts.page_bytes / ASHLAR_SLICE_BYTES)
+                      : nslices;
+}
+
+/* Gives the last page of a chunk that ends at a border back; what is left. */
+static unsigned cut_at_border(char *base, unsigned nslices, unsigned need_slices)
+{
+    unsigned left = ashlar_chunk_slices_off_border(base, nslices);
+    if (left == nslices || left < need_slices)
+        return nslices;
+    size_t left_bytes = left * ASHLAR_SLICE_BYTES;
+    /* If the kernel will not unmap it, a page of address space is lost. */
+    (void)ashlar_region_unmap_chunk(base + left_bytes, nslices * ASHLAR_SLICE_BYTES - left_bytes);
+    return left;
+}
 
 /* The longest chunk that address space allows, 4 MiB if possible; NULL: not even the need. */
 static char *map_slices(unsigned need_slices, unsigned *nslices)
@@ -29,8 +52,10 @@ static char *map_slices(unsigned need_slices, unsigned *nslices)
         size_t len = *nslices * ASHLAR_SLICE_BYTES;
         size_t align = *nslices == ASHLAR_CHUNK_SLICES ? len : ASHLAR_SLICE_BYTES;
         char *base = ashlar_region_map_chunk(len, align);
-        if (base != NULL && ashlar_pagemap_prepare(base, len))
+        if (base != NULL && ashlar_pagemap_prepare(base, len)) {
+            *nslices = cut_at_border(base, *nslices, need_slices);
             return base;
+        }
         if (base != NULL)
             (void)ashlar_region_unmap_chunk(base, len);
         if (*nslices == need_slices)

@@ -52,6 +52,10 @@ struct ashlar_chunk {
    fails. NULL: out of memory, or a fork under way. Its range is prepared in the page map. */
 struct ashlar_chunk *ashlar_chunk_map(struct ashlar_arena *arena, unsigned need_slices);
 
+/* How many of a chunk's slices may be used, so that no slab ends at a multiple of 4 GiB: all, or
+   all but a page's. */
+unsigned ashlar_chunk_slices_off_border(const char *base, unsigned nslices);
+
 /* Gives an idle chunk back; false when the kernel would not: the chunk is still there. */
 bool ashlar_chunk_unmap(struct ashlar_chunk *chunk);
 

@@ -2,12 +2,14 @@
  * slab.c - a run of objects of one size
  *
  * Purpose     See slab.h.
- * Invariants  The remote word: bits 0..31 first object (offset / 16 + 1; 0: none), bits 32..55
- *             their number, bit 62 PARKED (the owner wants to be told), bit 63 ABANDONED (no
- *             owner). PARKED and a list never stand together: the push that finds PARKED clears
- *             it and from then on must put the slab on the pending stack.
- * Locking     Lock-free pushes (Treiber, 1986); the owner takes the whole list by one exchange, so
- *             there is no ABA. Push releases, collect acquires: the link in the object is seen.
+ * Invariants  The remote word: bits 0..16 first object (offset / 16 + 1; 0: none), bits 17..33 last
+ *             one, which came first, bits 34..49 their number, bit 60 GONE (the memory was taken
+ *             away from the owner), bit 61 TAKEN (somebody is about to), bit 62 PARKED (the owner
+ *             wants to be told), bit 63 ABANDONED (no owner). None of the first three and a list
+ *             ever stand together: the push that finds PARKED clears it and from then on must put
+ *             the slab on the pending stack.
+ * Locking     Lock-free pushes (Treiber, 1986); the owner takes the whole list at once, so there is
+ *             no ABA. Push releases, collect acquires: the link in the object is seen.
  * Layer       small/.
  */
 #include "small/slab.h"
@@ -19,9 +21,12 @@
 #include "os/os.h"
 #include "small/chunk.h"
 
-#define HEAD_MASK UINT64_C(0xffffffff)
-#define COUNT_ONE (UINT64_C(1) << 32)
-#define COUNT_MASK (UINT64_C(0xffffff) << 32)
+#define PLACE_BITS 17
+#define PLACE_MASK ((UINT64_C(1) << PLACE_BITS) - 1)
+#define COUNT_ONE (UINT64_C(1) << (2 * PLACE_BITS))
+#define COUNT_MASK (UINT64_C(0xffff) * COUNT_ONE)
+#define GONE (UINT64_C(1) << 60)
+#define TAKEN (UINT64_C(1) << 61)
 #define PARKED (UINT64_C(1) << 62)
 #define ABANDONED (UINT64_C(1) << 63)
 
@@ -34,6 +39,7 @@
 /* Objects of so many bytes come back to a slab that is asleep before it is of use again. */
 #define WAKE_BYTES 1024
 
+static_assert(MOST_BYTES / ASHLAR_MIN_ALIGN_BYTES < PLACE_MASK, "a place fits its bits");
 static_assert(SHARED_BYTES / ASHLAR_MIN_ALIGN_BYTES <= UINT16_MAX, "`asleep` counts objects");
 static_assert(sizeof(struct ashlar_slab) == 2 * ASHLAR_CACHE_LINE_BYTES,
               "what the owner writes and what others write lie on different lines");
@@ -71,9 +77,9 @@ void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, u
     /* The top bit pattern of a key is never that of a small number or a user-space pointer, so
        ordinary contents never look like a link. */
     slab->key = key | (UINT64_C(1) << 62);
-    /* A slab has one upper half of addresses: chunks of full length do not lie across a multiple
-       of 4 GiB. Where a shorter one does, as it may under a small RLIMIT_AS, some of the free
-       objects do not look so. */
+    /* Objects and end have one upper half of addresses: chunks of full length neither lie across a
+       multiple of 4 GiB nor end there. Where a shorter one does, as it may under a small RLIMIT_AS,
+       some of the free objects do not look so. */
     slab->mark = (uint32_t)((slab->key ^ (uintptr_t)base) >> 32);
     slab->carved = 0;
     slab->class_id = (uint8_t)class_id;
@@ -163,23 +169,20 @@ bool ashlar_slab_carve(struct ashlar_slab *slab)
     return true;
 }
 
-static uintptr_t head_address(const struct ashlar_slab *slab, uint64_t word)
+/* Where the object is that a remote word names; `end` for none. */
+static uintptr_t place_address(const struct ashlar_slab *slab, uint64_t place)
 {
-    uint64_t head = word & HEAD_MASK;
-    return head == 0 ? slab->end : (uintptr_t)slab->base + (head - 1) * ASHLAR_MIN_ALIGN_BYTES;
+    return place == 0 ? slab->end : (uintptr_t)slab->base + (place - 1) * ASHLAR_MIN_ALIGN_BYTES;
 }
 
-/* Appends the free list behind the list that starts at `first`. */
-static void append_free(struct ashlar_slab *slab, uintptr_t first, uint32_t count)
+static uintptr_t head_address(const struct ashlar_slab *slab, uint64_t word)
 {
-    uint64_t offset = first - (uintptr_t)slab->base;
-    for (uint32_t i = 1; i < count; i++) {
-        uint64_t next = next_offset(slab, offset);
-        if (next >= ashlar_slab_capacity(slab))
-            return; /* overwritten by the program: the rest is lost, nothing worse */
-        offset = next;
-    }
-    *ashlar_slab_link(slab->base + offset) = slab->free ^ slab->key;
+    return place_address(slab, word & PLACE_MASK);
+}
+
+static uintptr_t tail_address(const struct ashlar_slab *slab, uint64_t word)
+{
+    return place_address(slab, word >> PLACE_BITS & PLACE_MASK);
 }
 
 static uint32_t take_list(struct ashlar_slab *slab, uint64_t word)
@@ -187,10 +190,9 @@ static uint32_t take_list(struct ashlar_slab *slab, uint64_t word)
     uint32_t count = (uint32_t)((word & COUNT_MASK) / COUNT_ONE);
     if (count == 0)
         return 0;
-    uintptr_t first = head_address(slab, word);
     if (slab->free != slab->end)
-        append_free(slab, first, count);
-    slab->free = first;
+        *ashlar_slab_link((char *)tail_address(slab, word)) = slab->free ^ slab->key;
+    slab->free = head_address(slab, word);
     ashlar_assert(slab->span.used >= count);
     slab->span.used -= count;
     return count;
@@ -198,10 +200,13 @@ static uint32_t take_list(struct ashlar_slab *slab, uint64_t word)
 
 uint32_t ashlar_slab_collect(struct ashlar_slab *slab)
 {
-    if ((atomic_load_explicit(&slab->remote, memory_order_relaxed) & COUNT_MASK) == 0)
-        return 0;
-    uint64_t flags = atomic_load_explicit(&slab->remote, memory_order_relaxed) & ABANDONED;
-    return take_list(slab, atomic_exchange_explicit(&slab->remote, flags, memory_order_acquire));
+    uint64_t word = atomic_load_explicit(&slab->remote, memory_order_relaxed);
+    do {
+        if ((word & COUNT_MASK) == 0)
+            return 0;
+    } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &word, word & ABANDONED,
+                                                    memory_order_acquire, memory_order_relaxed));
+    return take_list(slab, word);
 }
 
 static void push_pending(struct ashlar_slab *slab)
@@ -215,17 +220,28 @@ static void push_pending(struct ashlar_slab *slab)
                                                   memory_order_release, memory_order_relaxed));
 }
 
+/* True when the remote list of this word has every object that fits into the slab. */
+static bool has_all(const struct ashlar_slab *slab, uint64_t word)
+{
+    uint64_t count = (word & COUNT_MASK) / COUNT_ONE;
+    return count * ashlar_slab_object_bytes(slab) == ashlar_slab_capacity(slab);
+}
+
 enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *object)
 {
     uint64_t offset = (uint64_t)(object - slab->base);
-    uint64_t head = offset / ASHLAR_MIN_ALIGN_BYTES + 1;
+    uint64_t place = offset / ASHLAR_MIN_ALIGN_BYTES + 1;
     uint64_t old = atomic_load_explicit(&slab->remote, memory_order_relaxed);
     uint64_t next;
+    bool is_last;
     do {
         if ((old & ABANDONED) != 0)
             return ASHLAR_REMOTE_ABANDONED;
         *ashlar_slab_link(object) = head_address(slab, old) ^ slab->key;
-        next = ((old & COUNT_MASK) + COUNT_ONE) | head;
+        uint64_t tail = (old & COUNT_MASK) != 0 ? old & PLACE_MASK << PLACE_BITS
+                                                : place << PLACE_BITS;
+        next = ((old & COUNT_MASK) + COUNT_ONE) | tail | place;
+        is_last = has_all(slab, next);
     } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &old, next,
                                                     memory_order_acq_rel, memory_order_relaxed));
     /* Acquired: the owner word as it was when PARKED was set. A slab somebody is about to put on
@@ -233,7 +249,26 @@ enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *
        there: see tcache.c. */
     if ((old & PARKED) != 0)
         push_pending(slab);
-    return ASHLAR_REMOTE_DONE;
+    return is_last ? ASHLAR_REMOTE_EMPTIED : ASHLAR_REMOTE_DONE;
+}
+
+bool ashlar_slab_take_away(struct ashlar_slab *slab)
+{
+    uint64_t word = atomic_load_explicit(&slab->remote, memory_order_relaxed);
+    /* A full list has no flag beside it but ABANDONED, and such slabs go with their last object. */
+    return has_all(slab, word) && (word & ABANDONED) == 0 &&
+           atomic_compare_exchange_strong_explicit(&slab->remote, &word, TAKEN,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
+void ashlar_slab_leave(struct ashlar_slab *slab)
+{
+    atomic_store_explicit(&slab->remote, GONE, memory_order_release);
+}
+
+bool ashlar_slab_is_gone(const struct ashlar_slab *slab)
+{
+    return (atomic_load_explicit(&slab->remote, memory_order_acquire) & GONE) != 0;
 }
 
 bool ashlar_slab_park(struct ashlar_slab *slab)

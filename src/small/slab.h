@@ -174,10 +174,13 @@ void ashlar_slab_verify(struct ashlar_slab *slab);
 /* True when the object is on the slab's free list. Walks it; owner only. */
 bool ashlar_slab_has_free(const struct ashlar_slab *slab, const char *object);
 
-enum ashlar_slab_remote { ASHLAR_REMOTE_DONE, ASHLAR_REMOTE_ABANDONED };
+enum ashlar_slab_remote {
+    ASHLAR_REMOTE_DONE,
+    ASHLAR_REMOTE_EMPTIED,   /* done; all objects are freed by other threads now */
+    ASHLAR_REMOTE_ABANDONED, /* nothing done, nobody owns it; see ashlar_arena_free_abandoned */
+};
 
-/* Frees an object from a thread that does not own the slab. ABANDONED: nothing done, nobody
-   owns it; see ashlar_arena_free_abandoned. */
+/* Frees an object from a thread that does not own the slab. The slab may be gone afterwards. */
 enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *object);
 
 /*
@@ -189,6 +192,15 @@ enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *
  */
 bool ashlar_slab_park(struct ashlar_slab *slab);
 bool ashlar_slab_unpark(struct ashlar_slab *slab);
+
+/*
+ * Under the arena's lock: take_away claims a slab all of whose objects other threads have freed, so
+ * that its owner finds nothing to collect; false: it is not so. leave, when its memory has another
+ * user, leaves the descriptor to the owner, for whom the slab is gone.
+ */
+bool ashlar_slab_take_away(struct ashlar_slab *slab);
+void ashlar_slab_leave(struct ashlar_slab *slab);
+bool ashlar_slab_is_gone(const struct ashlar_slab *slab);
 
 /* Under the arena's lock: gives the slab up, takes it back. */
 void ashlar_slab_abandon(struct ashlar_slab *slab);

@@ -891,6 +891,268 @@ static void random_use_agrees_with_a_list_of_slabs(void **state)
     }
 }
 
+/* ---- slabs that others have emptied -------------------------------------------------------- */
+
+/* All objects of the slab that fit, handed out and freed by another thread than its owner; but the
+   last `nleft`, which are live. */
+static void empty_from_afar(struct ashlar_slab *slab, size_t nleft)
+{
+    size_t count = ashlar_slab_capacity(slab) / ashlar_slab_object_bytes(slab);
+    char **objects = calloc(count, sizeof *objects);
+    for (size_t i = 0; i < count; i++)
+        assert_non_null(objects[i] = pop(slab));
+    assert_null(pop(slab));
+    for (size_t i = 0; i + nleft < count; i++)
+        assert_int_equal(ashlar_slab_push_remote(slab, objects[i]),
+                         i + 1 == count ? ASHLAR_REMOTE_EMPTIED : ASHLAR_REMOTE_DONE);
+    free(objects);
+}
+
+static void note_emptied(size_t count)
+{
+    while (count-- > 0) {
+        size_t before = ashlar_arena_emptied();
+        assert_int_equal(ashlar_arena_note_emptied(), before + 1);
+    }
+}
+
+/* All notes are looked at. */
+static void expect_taken_back(size_t count)
+{
+    size_t nslabs = ashlar_count_read(slabs);
+    uint64_t taken = ashlar_count_read(slabs_taken_back);
+    note_emptied(1);
+    ashlar_arena_take_back_all();
+    assert_int_equal(ashlar_arena_emptied(), 0);
+    assert_int_equal(ashlar_count_read(slabs), nslabs - count);
+    assert_int_equal(ashlar_count_read(slabs_taken_back), taken + count);
+}
+
+static void a_slab_that_others_have_emptied_lends_its_slices_to_any_other(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id += 3) {
+        struct ashlar_slab *pin = get(classes[0]);
+        struct ashlar_slab *slab = get(class_id);
+        struct ashlar_slab was = *slab;
+        assert_true(ashlar_slab_carve(pin));
+        empty_from_afar(slab, 0);
+        size_t held_bytes = ashlar_count_read(region_reserved_bytes);
+        expect_taken_back(1);
+        assert_true(ashlar_slab_is_gone(slab));
+        assert_true(is_unknown(&was));
+        assert_true(is_found(pin));
+        assert_int_equal(ashlar_count_read(slab_bytes), len_of(pin));
+        assert_true(ashlar_count_read(arena_dirty_bytes) > 0);
+        assert_true(ashlar_count_read(arena_dirty_bytes) <= len_of(&was));
+        assert_int_equal(ashlar_arena_place_of(was.base), ASHLAR_ARENA_IDLE);
+        struct ashlar_slab *other = get(class_id != 30 ? 30 : 31);
+        assert_ptr_equal(other->base, was.base);
+        assert_ptr_not_equal(other, slab);
+        assert_int_equal(ashlar_count_read(region_reserved_bytes), held_bytes);
+        while (pop(other) != NULL)
+            continue;
+        assert_true(is_found(other));
+        expect_taken_back(0);
+        other->span.used = 0;
+        ashlar_arena_bury(slab);
+        assert_true(ashlar_arena_put(other) && ashlar_arena_put(pin));
+    }
+}
+
+static void the_pages_of_a_slab_that_was_taken_back_are_purged_with_the_rest(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[0]);
+    empty_from_afar(slab, 0);
+    assert_false(ashlar_arena_trim(arena)); /* of that arena, and without a look at slabs */
+    note_emptied(1);
+    ashlar_arena_trim_all();
+    expect_nothing_held();
+    ashlar_arena_bury(slab);
+}
+
+static void a_slab_with_a_live_object_or_a_free_one_of_its_owners_is_not_taken_back(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++) {
+        struct ashlar_slab *live = get(classes[i]);
+        struct ashlar_slab *part = get(classes[i]);
+        empty_from_afar(live, 1);
+        char *one = pop(part);
+        assert_int_equal(ashlar_slab_push(part, one), 0);
+        expect_taken_back(0);
+        ashlar_slab_collect(live);
+        live->span.used = 0;
+        assert_true(ashlar_arena_put(live) && ashlar_arena_put(part));
+    }
+}
+
+static void nothing_is_taken_back_unless_a_slab_was_noted(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[0]);
+    empty_from_afar(slab, 0);
+    assert_int_equal(ashlar_arena_emptied(), 0);
+    ashlar_arena_take_back_all();
+    ashlar_arena_take_back_sometimes(now_ms += 100000);
+    assert_false(ashlar_slab_is_gone(slab));
+    assert_int_equal(ashlar_count_read(slabs), 1);
+    expect_taken_back(1);
+    ashlar_arena_bury(slab);
+}
+
+static void slabs_that_are_gone_and_buried_leave_their_descriptors(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(ASHLAR_CLASS_COUNT - 1);
+    empty_from_afar(slab, 0);
+    expect_taken_back(1);
+    ashlar_arena_bury(slab);
+    size_t meta_bytes = ashlar_count_read(meta_bytes);
+    for (int i = 0; i < 2000; i++) {
+        slab = get(ASHLAR_CLASS_COUNT - 1);
+        empty_from_afar(slab, 0);
+        expect_taken_back(1);
+        if (i % 2 == 0)
+            ashlar_arena_bury(slab);
+        else
+            ashlar_arena_abandon(slab); /* its thread exits */
+    }
+    assert_int_equal(ashlar_count_read(meta_bytes), meta_bytes);
+}
+
+static void a_slab_that_is_gone_is_not_adopted_when_its_thread_exits(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[1]);
+    empty_from_afar(slab, 0);
+    expect_taken_back(1);
+    uint64_t adopted = ashlar_count_read(slabs_adopted);
+    ashlar_arena_abandon(slab);
+    struct ashlar_slab *fresh = get(classes[1]);
+    assert_int_equal(ashlar_count_read(slabs_adopted), adopted);
+    assert_int_equal(fresh->carved, 0);
+    assert_true(ashlar_arena_put(fresh));
+}
+
+/* The thread that exits has it, and nobody takes it back. */
+static void a_slab_that_others_have_emptied_goes_once_when_its_thread_exits(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[1]);
+    uint64_t taken = ashlar_count_read(slabs_taken_back);
+    empty_from_afar(slab, 0);
+    note_emptied(1);
+    ashlar_arena_abandon(slab);
+    ashlar_arena_take_back_all();
+    assert_int_equal(ashlar_count_read(slabs_taken_back), taken);
+    assert_int_equal(ashlar_count_read(slabs), 0);
+}
+
+static void a_look_at_all_slabs_is_due_when_8_were_noted_and_one_of_64(void **state)
+{
+    (void)state;
+    enum { COUNT = 640 };
+    static struct ashlar_slab *many[COUNT];
+    note_emptied(7);
+    assert_false(ashlar_arena_is_take_back_due());
+    note_emptied(1);
+    assert_true(ashlar_arena_is_take_back_due());
+    for (size_t i = 0; i < COUNT; i++)
+        many[i] = get(classes[0]);
+    assert_false(ashlar_arena_is_take_back_due());
+    note_emptied(COUNT / 64 - 8);
+    assert_true(ashlar_arena_is_take_back_due());
+    ashlar_arena_take_back_all();
+    assert_false(ashlar_arena_is_take_back_due());
+    for (size_t i = 0; i < COUNT; i++)
+        assert_true(ashlar_arena_put(many[i]));
+}
+
+static void looks_at_all_slabs_are_a_step_apart(void **state)
+{
+    (void)state;
+    uint64_t step_ms = ashlar_options_decay_step_ms();
+    note_emptied(1);
+    ashlar_arena_take_back_sometimes(now_ms += 100000);
+    assert_int_equal(ashlar_arena_emptied(), 0);
+    note_emptied(1);
+    ashlar_arena_take_back_sometimes(now_ms);
+    ashlar_arena_take_back_sometimes(now_ms += step_ms - 1);
+    assert_int_equal(ashlar_arena_emptied(), 1);
+    ashlar_arena_take_back_sometimes(now_ms += 1);
+    assert_int_equal(ashlar_arena_emptied(), 0);
+}
+
+/* Symptom: what one thread had freed for another lay idle while it took as much again. */
+static void slabs_that_others_have_emptied_serve_before_a_chunk_is_mapped(void **state)
+{
+    (void)state;
+    enum { COUNT = ASHLAR_CHUNK_SLICES / 16 };
+    struct ashlar_slab *slabs[COUNT];
+    struct ashlar_slab *fresh[COUNT];
+    for (size_t i = 0; i < COUNT; i++)
+        slabs[i] = get(classes[0]);
+    size_t held_bytes = ashlar_count_read(region_reserved_bytes);
+    for (size_t i = 0; i < COUNT; i++) {
+        empty_from_afar(slabs[i], 0);
+        note_emptied(1);
+    }
+    for (size_t i = 0; i < COUNT; i++)
+        fresh[i] = ashlar_arena_get(arena, classes[0] + 1, &owners[1]);
+    assert_int_equal(ashlar_count_read(region_reserved_bytes), held_bytes);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_true(ashlar_slab_is_gone(slabs[i]));
+        ashlar_arena_bury(slabs[i]);
+        assert_true(ashlar_arena_put(fresh[i]));
+    }
+}
+
+static void slabs_of_every_arena_and_of_every_place_in_a_chunk_are_taken_back(void **state)
+{
+    (void)state;
+    enum { COUNT = 150 };
+    struct ashlar_slab *slabs[2][COUNT];
+    size_t nempty = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        for (unsigned k = 0; k < 2; k++) {
+            unsigned class_id = classes[(i + k) % ASHLAR_ARRAY_LEN(classes)];
+            slabs[k][i] = ashlar_arena_get(ashlar_arena_at(k), class_id, &owners[k]);
+            empty_from_afar(slabs[k][i], i % 3 == 0 ? 1 : 0);
+            nempty += i % 3 != 0;
+        }
+    }
+    expect_taken_back(nempty);
+    for (size_t i = 0; i < COUNT; i++) {
+        for (unsigned k = 0; k < 2; k++) {
+            assert_int_equal(ashlar_slab_is_gone(slabs[k][i]), i % 3 != 0);
+            if (i % 3 != 0) {
+                ashlar_arena_bury(slabs[k][i]);
+                continue;
+            }
+            slabs[k][i]->span.used = 0;
+            assert_true(ashlar_arena_put(slabs[k][i]));
+        }
+    }
+    ashlar_arena_trim_all();
+}
+
+static void a_slab_that_is_gone_is_not_visited(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[0]);
+    empty_from_afar(slab, 0);
+    struct visit visit = {.count = 0};
+    assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+    assert_int_equal(visit.count, 1);
+    expect_taken_back(1);
+    visit.count = 0;
+    assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+    assert_int_equal(visit.count, 0);
+    ashlar_arena_bury(slab);
+}
+
 #define THREADS 3
 #define ROUNDS 3000
 
@@ -977,6 +1239,18 @@ int main(void)
         CASE(a_visit_by_whoever_holds_the_lock_is_refused),
         CASE(a_slab_is_visited_from_its_first_object_on),
         CASE(random_use_agrees_with_a_list_of_slabs),
+        CASE(a_slab_that_others_have_emptied_lends_its_slices_to_any_other),
+        CASE(the_pages_of_a_slab_that_was_taken_back_are_purged_with_the_rest),
+        CASE(a_slab_with_a_live_object_or_a_free_one_of_its_owners_is_not_taken_back),
+        CASE(nothing_is_taken_back_unless_a_slab_was_noted),
+        CASE(slabs_that_are_gone_and_buried_leave_their_descriptors),
+        CASE(a_slab_that_is_gone_is_not_adopted_when_its_thread_exits),
+        CASE(a_slab_that_others_have_emptied_goes_once_when_its_thread_exits),
+        CASE(a_look_at_all_slabs_is_due_when_8_were_noted_and_one_of_64),
+        CASE(looks_at_all_slabs_are_a_step_apart),
+        CASE(slabs_that_others_have_emptied_serve_before_a_chunk_is_mapped),
+        CASE(slabs_of_every_arena_and_of_every_place_in_a_chunk_are_taken_back),
+        CASE(a_slab_that_is_gone_is_not_visited),
         CASE(slabs_are_neither_lost_nor_shared_when_threads_come_and_go),
         CASE(an_arena_is_the_same_whenever_it_is_asked_for),
     };

@@ -347,6 +347,30 @@ static void an_overwritten_link_ends_the_list_and_is_told_from_its_end(void **st
     drop_slab(slab);
 }
 
+/* As above, in what others have freed: the owner walks it to put it in front of what is free. */
+static void an_overwritten_link_among_what_others_freed_ends_the_list(void **state)
+{
+    (void)state;
+    for (int is_wild = 0; is_wild <= 1; is_wild++) {
+        struct ashlar_slab *slab = make_slab(5);
+        char *objects[3] = {get(slab), get(slab), get(slab)};
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(ashlar_slab_push_remote(slab, objects[i]), ASHLAR_REMOTE_DONE);
+        memset(objects[1], 'x', 96);
+        if (!is_wild) /* what ends a list, too early */
+            *ashlar_slab_link(objects[1]) = slab->end ^ slab->key;
+        assert_true(slab->free < slab->end);
+        assert_int_equal(ashlar_slab_collect(slab), 3);
+        assert_int_equal(slab->span.used, 0);
+        assert_ptr_equal(ashlar_slab_pop(slab), objects[2]);
+        assert_ptr_equal(ashlar_slab_pop(slab), objects[1]);
+        assert_null(ashlar_slab_pop(slab));
+        assert_int_equal(slab->free > slab->end, is_wild);
+        assert_int_equal(word_at(slab, ashlar_slab_capacity(slab)), UNTOUCHED);
+        drop_slab(slab);
+    }
+}
+
 /* Symptom of a broken law: objects lost or handed out twice. */
 static void random_frees_from_both_sides_keep_the_law(void **state)
 {
@@ -374,8 +398,10 @@ static void random_frees_from_both_sides_keep_the_law(void **state)
                 char *object = live[at];
                 live[at] = live[--nlive];
                 if (choice == 6) {
-                    assert_int_equal(ashlar_slab_push_remote(slab, object), ASHLAR_REMOTE_DONE);
                     nremote++;
+                    assert_int_equal(ashlar_slab_push_remote(slab, object),
+                                     nremote == capacity ? ASHLAR_REMOTE_EMPTIED
+                                                         : ASHLAR_REMOTE_DONE);
                 } else {
                     ashlar_slab_push(slab, object);
                 }
@@ -481,7 +507,8 @@ static void a_slab_wakes_with_what_others_have_freed(void **state)
             uint32_t nown = few - 1 < capacity - nremote ? few - 1 : capacity - nremote;
             ashlar_slab_sleep(slab);
             for (uint32_t i = 0; i < nremote; i++)
-                assert_int_equal(ashlar_slab_push_remote(slab, live[i]), ASHLAR_REMOTE_DONE);
+                assert_int_equal(ashlar_slab_push_remote(slab, live[i]),
+                                 i + 1 == capacity ? ASHLAR_REMOTE_EMPTIED : ASHLAR_REMOTE_DONE);
             for (uint32_t i = 0; i < nown; i++)
                 assert_int_equal(ashlar_slab_push(slab, live[nremote + i]), few - 1 - i);
             assert_int_equal(slab->span.used + slab->asleep, capacity - nown);
@@ -542,6 +569,156 @@ static void an_abandoned_slab_refuses_remote_frees_until_it_is_adopted(void **st
     assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_DONE);
     assert_int_equal(ashlar_slab_collect(slab), 1);
     ashlar_slab_verify(slab);
+    drop_slab(slab);
+}
+
+/* Takes all objects that fit. */
+static char **take_all(struct ashlar_slab *slab)
+{
+    size_t count = count_of(slab);
+    char **objects = calloc(count, sizeof *objects);
+    for (size_t i = 0; i < count; i++)
+        assert_non_null(objects[i] = get(slab));
+    assert_null(get(slab));
+    return objects;
+}
+
+static void free_remotely(struct ashlar_slab *slab, char **objects, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(ashlar_slab_push_remote(slab, objects[i]),
+                         i + 1 == count_of(slab) ? ASHLAR_REMOTE_EMPTIED : ASHLAR_REMOTE_DONE);
+}
+
+static void the_last_of_all_objects_that_others_free_is_told(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        char **objects = take_all(slab);
+        free_remotely(slab, objects, count_of(slab));
+        assert_int_equal(ashlar_slab_collect(slab), count_of(slab));
+        free(objects);
+        drop_slab(slab);
+    }
+}
+
+static void the_last_object_is_not_told_when_the_owner_has_another(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = make_slab(30);
+    char **objects = take_all(slab);
+    size_t last = count_of(slab) - 1;
+    ashlar_slab_push(slab, objects[last]); /* freed by the owner */
+    free_remotely(slab, objects, last);
+    assert_false(ashlar_slab_take_away(slab));
+    assert_int_equal(ashlar_slab_collect(slab), last);
+    drop_slab(slab);
+    slab = make_slab(30); /* some objects do not exist yet */
+    for (size_t i = 0; slab->carved != ashlar_slab_capacity(slab) && i < 3; i++)
+        assert_int_equal(ashlar_slab_push_remote(slab, get(slab)), ASHLAR_REMOTE_DONE);
+    assert_false(ashlar_slab_take_away(slab));
+    free(objects);
+    drop_slab(slab);
+}
+
+static void a_slab_is_taken_when_no_object_is_missing_and_not_twice(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id += 5) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        assert_false(ashlar_slab_take_away(slab)); /* fresh */
+        char **objects = take_all(slab);
+        size_t count = count_of(slab);
+        for (size_t i = 0; i < count; i++) {
+            assert_false(ashlar_slab_take_away(slab));
+            (void)ashlar_slab_push_remote(slab, objects[i]);
+        }
+        uint64_t full = slab->remote;
+        assert_true(ashlar_slab_take_away(slab));
+        assert_true(slab->remote != full);
+        assert_false(ashlar_slab_take_away(slab));
+        ashlar_slab_leave(slab);
+        assert_false(ashlar_slab_take_away(slab));
+        free(objects);
+        drop_slab(slab);
+    }
+}
+
+static void a_slab_is_not_taken_while_it_is_parked_or_abandoned_or_collected(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = make_slab(60);
+    char **objects = take_all(slab);
+    size_t count = count_of(slab);
+    assert_true(ashlar_slab_park(slab));
+    assert_false(ashlar_slab_take_away(slab));
+    assert_true(ashlar_slab_unpark(slab));
+    ashlar_slab_abandon(slab);
+    assert_false(ashlar_slab_take_away(slab));
+    ashlar_slab_adopt(slab);
+    free_remotely(slab, objects, count);
+    ashlar_slab_abandon(slab); /* as a thread that exits does, before it collects */
+    assert_false(ashlar_slab_take_away(slab));
+    assert_int_equal(ashlar_slab_collect(slab), count);
+    assert_true(ashlar_slab_is_abandoned(slab));
+    ashlar_slab_adopt(slab);
+    assert_false(ashlar_slab_take_away(slab));
+    ashlar_slab_verify(slab);
+    free(objects);
+    drop_slab(slab);
+}
+
+/* Nothing of the slab's memory may be touched: it has another user. */
+static void expect_nothing_to_be_had(struct ashlar_slab *slab, uint64_t word)
+{
+    assert_int_equal(ashlar_slab_collect(slab), 0);
+    assert_int_equal(slab->remote, word);
+    assert_false(ashlar_slab_park(slab));
+    assert_false(ashlar_slab_unpark(slab));
+    assert_int_equal(slab->remote, word);
+    assert_int_equal(slab->free, slab->end);
+    assert_int_equal(slab->span.used, count_of(slab));
+    assert_null(get(slab));
+}
+
+static void the_owner_of_a_taken_slab_finds_nothing_and_leaves_its_mark(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id += 5) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        char **objects = take_all(slab);
+        free_remotely(slab, objects, count_of(slab));
+        assert_true(ashlar_slab_take_away(slab));
+        assert_false(ashlar_slab_is_gone(slab)); /* whoever took it is at it still */
+        memset(slab->base, 0xff, len_of(slab));
+        expect_nothing_to_be_had(slab, slab->remote);
+        ashlar_slab_leave(slab);
+        assert_true(ashlar_slab_is_gone(slab));
+        expect_nothing_to_be_had(slab, slab->remote);
+        assert_true(ashlar_slab_is_gone(slab));
+        assert_false(ashlar_slab_is_abandoned(slab));
+        for (size_t at = 0; at < len_of(slab); at += sizeof(uint64_t))
+            assert_int_equal(word_at(slab, at), UNTOUCHED);
+        free(objects);
+        drop_slab(slab);
+    }
+}
+
+static void a_parked_slab_that_is_emptied_at_once_is_told_and_on_the_pending_stack(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = make_slab(ASHLAR_CLASS_COUNT - 1);
+    char **objects = take_all(slab);
+    size_t count = count_of(slab);
+    owner.pending = NULL;
+    assert_true(ashlar_slab_park(slab));
+    free_remotely(slab, objects, count);
+    assert_ptr_equal(owner.pending, slab);
+    assert_false(ashlar_slab_unpark(slab));
+    assert_true(ashlar_slab_take_away(slab));
+    owner.pending = NULL;
+    free(objects);
     drop_slab(slab);
 }
 
@@ -639,7 +816,8 @@ static void *free_from_afar(void *context)
     uint64_t seed = *(uint64_t *)context;
     while (!is_over) {
         char *object = atomic_exchange(&mailboxes[test_random_below(&seed, MAILBOXES)], NULL);
-        if (object != NULL && ashlar_slab_push_remote(shared_slab, object) != ASHLAR_REMOTE_DONE)
+        if (object != NULL &&
+            ashlar_slab_push_remote(shared_slab, object) == ASHLAR_REMOTE_ABANDONED)
             return context;
     }
     return NULL;
@@ -685,6 +863,8 @@ static void remote_frees_of_many_threads_all_arrive(void **state)
 
 static _Atomic(char *) handed_object;
 static _Atomic bool has_failed;
+static _Atomic size_t nhanded;  /* objects of the slab freed so far */
+static _Atomic size_t nemptied; /* how many of these were said to be the last */
 
 /* Frees what comes as a program does: it knows the address and nothing else. */
 static void *free_what_is_handed_over(void *context)
@@ -696,9 +876,10 @@ static void *free_what_is_handed_over(void *context)
             continue;
         }
         if (ashlar_pagemap_find(object) != &shared_slab->span ||
-            ashlar_slab_looks_free(shared_slab, object) ||
-            ashlar_slab_push_remote(shared_slab, object) != ASHLAR_REMOTE_DONE)
+            ashlar_slab_looks_free(shared_slab, object))
             has_failed = true;
+        nemptied += ashlar_slab_push_remote(shared_slab, object) == ASHLAR_REMOTE_EMPTIED;
+        nhanded++;
     }
     return context;
 }
@@ -722,8 +903,13 @@ static void whoever_is_handed_an_object_finds_its_slab(void **state)
     for (size_t i = 0; i < 60 * ASHLAR_ARRAY_LEN(some_classes); i++) {
         shared_slab = make_slab(some_classes[i % ASHLAR_ARRAY_LEN(some_classes)]);
         size_t count = count_of(shared_slab);
+        nhanded = 0;
+        nemptied = 0;
         for (size_t k = 0; k < count; k++)
             hand_over(get(shared_slab));
+        while (nhanded != count)
+            sched_yield();
+        assert_int_equal(nemptied, 1);
         for (size_t nback = 0; nback != count && !has_failed;)
             nback += ashlar_slab_collect(shared_slab);
         assert_false(has_failed);
@@ -733,6 +919,53 @@ static void whoever_is_handed_an_object_finds_its_slab(void **state)
     }
     is_over = true;
     pthread_join(thread, NULL);
+}
+
+static _Atomic size_t ntaken;
+static pthread_barrier_t start;
+
+static void *take_what_is_full(void *context)
+{
+    for (int i = 0; i < 20000; i++) {
+        pthread_barrier_wait(&start);
+        if (ashlar_slab_take_away(shared_slab)) {
+            ntaken++;
+            ashlar_slab_leave(shared_slab);
+        }
+        pthread_barrier_wait(&start);
+    }
+    return context;
+}
+
+/* Whoever is first has all of it. */
+static void either_the_owner_or_who_takes_the_slab_has_its_objects(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    shared_slab = make_slab(70);
+    size_t count = count_of(shared_slab);
+    char **objects = take_all(shared_slab);
+    assert_int_equal(pthread_barrier_init(&start, NULL, 2), 0);
+    assert_int_equal(pthread_create(&thread, NULL, take_what_is_full, NULL), 0);
+    for (int i = 0; i < 20000; i++) {
+        free_remotely(shared_slab, objects, count);
+        ntaken = 0;
+        pthread_barrier_wait(&start);
+        for (int spin = i % 64; spin > 0; spin--)
+            atomic_signal_fence(memory_order_seq_cst);
+        size_t nback = ashlar_slab_collect(shared_slab);
+        pthread_barrier_wait(&start);
+        assert_int_equal(nback, ntaken != 0 ? 0 : count);
+        assert_int_equal(ashlar_slab_is_gone(shared_slab), ntaken);
+        if (ntaken != 0)
+            atomic_store(&shared_slab->remote, 0);
+        for (size_t k = 0; nback != 0 && k < count; k++)
+            objects[k] = ashlar_slab_pop(shared_slab);
+    }
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&start);
+    free(objects);
+    drop_slab(shared_slab);
 }
 
 int main(void)
@@ -749,15 +982,23 @@ int main(void)
         cmocka_unit_test(only_starts_of_objects_are_starts),
         cmocka_unit_test(a_free_object_looks_free_and_a_live_one_does_not),
         cmocka_unit_test(an_overwritten_link_ends_the_list_and_is_told_from_its_end),
+        cmocka_unit_test(an_overwritten_link_among_what_others_freed_ends_the_list),
         cmocka_unit_test(random_frees_from_both_sides_keep_the_law),
         cmocka_unit_test(a_sleeping_slab_seems_empty_when_a_few_objects_are_back),
         cmocka_unit_test(the_slab_of_the_most_objects_sleeps_without_losing_count),
         cmocka_unit_test(a_slab_wakes_with_what_others_have_freed),
         cmocka_unit_test(parking_asks_for_the_next_remote_free_and_unparking_takes_that_back),
         cmocka_unit_test(an_abandoned_slab_refuses_remote_frees_until_it_is_adopted),
+        cmocka_unit_test(the_last_of_all_objects_that_others_free_is_told),
+        cmocka_unit_test(the_last_object_is_not_told_when_the_owner_has_another),
+        cmocka_unit_test(a_slab_is_taken_when_no_object_is_missing_and_not_twice),
+        cmocka_unit_test(a_slab_is_not_taken_while_it_is_parked_or_abandoned_or_collected),
+        cmocka_unit_test(the_owner_of_a_taken_slab_finds_nothing_and_leaves_its_mark),
+        cmocka_unit_test(a_parked_slab_that_is_emptied_at_once_is_told_and_on_the_pending_stack),
         cmocka_unit_test(a_slab_across_a_multiple_of_4_gib_hands_out_every_object_once),
         cmocka_unit_test(remote_frees_of_many_threads_all_arrive),
         cmocka_unit_test(whoever_is_handed_an_object_finds_its_slab),
+        cmocka_unit_test(either_the_owner_or_who_takes_the_slab_has_its_objects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1153,6 +1153,7 @@ static void *free_random_bytes(void *context)
 static void half_a_link_is_no_double_free(void **state)
 {
     (void)state;
+    (void)ashlar_option_set(ASHLAR_OPTION_decay_ms, -1); /* or slabs of one object are taken back */
     for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
         random_bytes = alloc(class_id);
         struct ashlar_slab *slab = ashlar_slab_of(ashlar_pagemap_find(random_bytes));
@@ -1528,6 +1529,386 @@ static void a_sleeping_slab_of_a_thread_that_exits_goes_with_its_last_object(voi
     }
 }
 
+/* ---- slabs that others have emptied -------------------------------------------------------- */
+
+/* What a tick of another thread does while this one is idle. */
+static void take_back(size_t count)
+{
+    size_t nslabs = ashlar_count_read(slabs);
+    size_t nbytes = ashlar_count_read(slab_bytes);
+    uint64_t taken = ashlar_count_read(slabs_taken_back);
+    (void)ashlar_arena_note_emptied(); /* were the last object seen to be the last or not */
+    ashlar_arena_take_back_all();
+    assert_int_equal(ashlar_arena_emptied(), 0);
+    assert_int_equal(ashlar_count_read(slabs), nslabs - count);
+    assert_int_equal(ashlar_count_read(slabs_taken_back), taken + count);
+    assert_true(count == 0 || ashlar_count_read(slab_bytes) < nbytes);
+}
+
+/* As many as may be without a descriptor being used twice. */
+static void expect_whole_cache(void)
+{
+    (void)own_cache();
+    size_t count = nobjects;
+    while (count + 900 > nobjects)
+        (void)alloc_next();
+    (void)own_cache();
+    assert_null(free_all(NULL));
+    nobjects = 0;
+    (void)own_cache();
+}
+
+static size_t live_in(const struct ashlar_slab *slab)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < nobjects; i++)
+        count += objects[i] != NULL && slab_of(objects[i]) == slab;
+    return count;
+}
+
+static const struct ashlar_slab *slab_to_empty;
+
+/* Nobody takes the slab back until the case says so. */
+static void *empty_slab(void *context)
+{
+    int64_t decay_ms = ashlar_opt.decay_ms;
+    (void)ashlar_option_set(ASHLAR_OPTION_decay_ms, -1);
+    for (size_t i = 0; i < nobjects; i++) {
+        if (objects[i] == NULL || slab_of(objects[i]) != slab_to_empty)
+            continue;
+        if (objects[i][OBJECT_BYTES - 1] != (char)i ||
+            free_object(objects[i]) != ASHLAR_TCACHE_DONE)
+            return objects;
+        objects[i] = NULL;
+    }
+    (void)ashlar_option_set(ASHLAR_OPTION_decay_ms, decay_ms);
+    return context;
+}
+
+static void empty_from_afar(const struct ashlar_slab *slab)
+{
+    slab_to_empty = slab;
+    assert_int_equal(live_in(slab), capacity_of(slab));
+    in_thread(empty_slab);
+}
+
+static bool is_own(const struct ashlar_slab *slab)
+{
+    for (struct ashlar_list *link = ashlar_list_first(&ashlar_heaps_real->slabs); link != NULL;
+         link = ashlar_list_next(&ashlar_heaps_real->slabs, link))
+        if (link == &slab->all)
+            return true;
+    return false;
+}
+
+/* The descriptor waits for its owner; one that is used again is not gone. */
+static bool lingers(const struct ashlar_slab *slab)
+{
+    return is_own(slab) && ashlar_slab_is_gone(slab);
+}
+
+/* Fills the active slab to the last object. */
+static struct ashlar_slab *fill_active(void)
+{
+    ashlar_heaps_trim();
+    nobjects = 0;
+    struct ashlar_slab *slab = slab_of(alloc_next());
+    while (live_in(slab) != capacity_of(slab))
+        (void)alloc_next();
+    assert_ptr_equal(own_cache()->active[CLASS], slab);
+    assert_int_equal(nobjects, capacity_of(slab));
+    return slab;
+}
+
+static void a_slab_with_an_object_in_use_stays_its_owners(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = exhaust_slab();
+    free_from_afar(1, nobjects - 1);
+    take_back(0);
+    assert_int_equal(ashlar_slab_live_objects(slab), 1);
+    expect_whole_cache();
+}
+
+static void a_slab_that_its_owner_has_a_free_object_of_stays_its_owners(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = exhaust_slab();
+    free_own(0, 1);
+    assert_true(slab->is_exhausted);
+    free_from_afar(1, nobjects - 1);
+    take_back(0);
+    ashlar_heaps_trim();
+    assert_false(lingers(slab));
+    expect_whole_cache();
+}
+
+static void an_owner_serves_on_when_its_active_slab_is_gone(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct ashlar_slab *slab = fill_active();
+        empty_from_afar(slab);
+        assert_true(ashlar_arena_emptied() > 0);
+        take_back(1);
+        assert_int_equal(ashlar_count_read(slabs), 0);
+        assert_ptr_equal(own_cache()->active[CLASS], slab);
+        if (how == 1)
+            ashlar_heaps_trim();
+        if (how == 2)
+            look_at_pending();
+        expect_whole_cache();
+        ashlar_heaps_trim();
+        assert_false(lingers(slab));
+    }
+}
+
+static void an_exhausted_slab_that_is_gone_is_buried_when_its_owner_looks(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct ashlar_slab *slab = exhaust_slab();
+        empty_from_afar(slab);
+        take_back(1);
+        assert_true(slab->is_exhausted && lingers(slab));
+        (void)own_cache();
+        if (how == 1)
+            ashlar_heaps_trim();
+        if (how == 2)
+            look_at_pending();
+        assert_int_equal(lingers(slab), how == 0);
+        expect_whole_cache();
+    }
+}
+
+static void a_parked_slab_that_is_gone_is_buried_when_its_owner_looks(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct ashlar_slab *slab = park_slab();
+        empty_from_afar(slab);
+        assert_ptr_equal(own_cache()->owner.pending, slab);
+        take_back(1);
+        assert_true(lingers(slab));
+        if (how == 1)
+            ashlar_heaps_trim();
+        if (how == 2)
+            look_at_pending();
+        assert_int_equal(lingers(slab), how == 0);
+        expect_whole_cache();
+    }
+}
+
+/* Whoever is about to put it on the stack still touches it. */
+static void a_parked_slab_that_is_gone_stays_until_it_was_told_of(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = park_slab();
+    empty_from_afar(slab);
+    assert_ptr_equal(hold_back(own_cache()), slab);
+    take_back(1);
+    ashlar_heaps_trim();
+    look_at_pending();
+    for (int i = 0; i < 500; i++)
+        (void)alloc_next();
+    assert_true(lingers(slab));
+    let_go(own_cache(), slab);
+    ashlar_heaps_trim();
+    assert_false(lingers(slab));
+    expect_whole_cache();
+}
+
+static void an_exhausted_slab_in_flight_that_is_gone_stays_until_it_was_told_of(void **state)
+{
+    (void)state;
+    for (int is_asked = 0; is_asked <= 1; is_asked++) {
+        struct ashlar_slab *slab = exhaust_in_flight();
+        empty_from_afar(slab);
+        take_back(1);
+        if (is_asked)
+            ashlar_heaps_trim();
+        assert_int_equal(slab->is_exhausted, !is_asked);
+        assert_true(lingers(slab));
+        let_go(own_cache(), slab);
+        look_at_pending();
+        assert_false(lingers(slab));
+        expect_whole_cache();
+    }
+}
+
+/* It serves again, with somebody still about to tell of it: then it is told of while it serves. */
+static struct ashlar_slab *fill_active_in_flight(void)
+{
+    struct ashlar_slab *slab = park_slab();
+    free_from_afar(0, 1);
+    assert_ptr_equal(hold_back(own_cache()), slab);
+    free_own(1, LEFT);
+    while (live_in(slab) != capacity_of(slab))
+        (void)alloc_next();
+    assert_ptr_equal(own_cache()->active[CLASS], slab);
+    assert_true(slab->is_in_flight);
+    return slab;
+}
+
+/* Symptom: the descriptor of the slab that serves was used for another. */
+static void an_active_slab_in_flight_that_is_gone_is_told_of(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 4; how++) {
+        struct ashlar_slab *slab = fill_active_in_flight();
+        empty_from_afar(slab);
+        take_back(1);
+        assert_ptr_equal(own_cache()->active[CLASS], slab);
+        let_go(own_cache(), slab);
+        if (how == 1)
+            ashlar_heaps_trim();
+        if (how == 2)
+            look_at_pending();
+        if (how == 3)
+            ashlar_tcache_abandon(ashlar_heaps_real);
+        expect_whole_cache();
+        ashlar_heaps_trim();
+        assert_false(lingers(slab));
+        assert_int_equal(ashlar_count_read(slabs), 0);
+    }
+}
+
+static void a_noted_slab_that_is_gone_is_noted_no_more(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = exhaust_slab();
+    size_t count = nobjects;
+    free_own(0, count - 1);
+    assert_true(slab->is_idle);
+    for (size_t i = 0; i + 1 < count; i++) { /* all of them are in use again */
+        objects[i] = alloc(CLASS);
+        memset(objects[i], (int)i, OBJECT_BYTES);
+    }
+    while (!slab->is_exhausted && live_in(slab) != capacity_of(slab))
+        (void)alloc_next();
+    (void)own_cache();
+    assert_true(slab->is_idle);
+    empty_from_afar(slab);
+    take_back(1);
+    while (lingers(slab))
+        (void)alloc_next();
+    assert_int_equal(count_notes(&own_cache()->idle, slab), 0);
+    assert_int_equal(noted_bytes(&own_cache()->idle), own_cache()->idle.bytes);
+    expect_whole_cache();
+}
+
+/* Every medium slab of one object that another thread frees is such a slab. */
+static void a_slab_of_one_object_is_taken_back_and_the_class_serves_on(void **state)
+{
+    (void)state;
+    enum { COUNT = 40 };
+    unsigned class_id = ASHLAR_CLASS_COUNT - 1;
+    for (int round = 0; round < 3; round++) {
+        for (nobjects = 0; nobjects < COUNT; nobjects++) {
+            objects[nobjects] = alloc(class_id);
+            memset(objects[nobjects], (int)nobjects, ashlar_class_size(class_id));
+        }
+        size_t count = ashlar_count_read(slabs);
+        free_from_afar(0, COUNT / 2);
+        (void)own_cache();
+        (void)ashlar_arena_note_emptied();
+        ashlar_arena_take_back_all();
+        assert_true(ashlar_count_read(slabs) < count);
+        for (size_t i = 0; i < COUNT / 2; i++) {
+            objects[i] = alloc(class_id);
+            memset(objects[i], (int)i, ashlar_class_size(class_id));
+        }
+        (void)own_cache();
+        assert_null(free_all(NULL));
+        (void)own_cache();
+    }
+}
+
+static struct ashlar_slab *(*prepare)(void);
+static _Atomic int stage;
+
+static void wait_for_stage(int wanted)
+{
+    while (atomic_load(&stage) != wanted)
+        sched_yield();
+}
+
+static void *be_idle_and_exit(void *context)
+{
+    struct ashlar_slab *slab = prepare();
+    if (prepare == exhaust_in_flight || prepare == fill_active_in_flight)
+        (void)hold_back(own_cache());
+    held_of_other = slab;
+    cache_of_other = own_cache();
+    atomic_store(&stage, 1);
+    wait_for_stage(2);
+    return context;
+}
+
+static void a_thread_whose_slabs_are_gone_exits_and_its_cache_serves_the_next(void **state)
+{
+    (void)state;
+    struct ashlar_slab *(*const ways[])(void) = {fill_active, exhaust_slab, park_slab,
+                                                 exhaust_in_flight, fill_active_in_flight};
+    assert_int_equal(free_object(alloc(CLASS)), ASHLAR_TCACHE_DONE);
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(ways); i++) {
+        for (int is_late = 0; is_late <= 1; is_late++) {
+            pthread_t thread;
+            void *failure;
+            ashlar_heaps_trim();
+            prepare = ways[i];
+            stage = 0;
+            assert_int_equal(pthread_create(&thread, NULL, be_idle_and_exit, NULL), 0);
+            wait_for_stage(1);
+            struct ashlar_slab *slab = held_of_other;
+            bool is_held = ways[i] == exhaust_in_flight || ways[i] == fill_active_in_flight;
+            slab_to_empty = slab;
+            assert_null(empty_slab(NULL));
+            take_back(1);
+            if (is_held && !is_late)
+                let_go(cache_of_other, slab);
+            stage = 2;
+            pthread_join(thread, &failure);
+            assert_null(failure);
+            check_lists(cache_of_other);
+            if (is_held && is_late) {
+                assert_ptr_equal(ashlar_list_first(&cache_of_other->slabs), &slab->all);
+                assert_true(ashlar_slab_is_gone(slab));
+                let_go(cache_of_other, slab);
+            }
+            in_thread(get_the_cache_of_other);
+            assert_true(ashlar_list_is_empty(&cache_of_other->slabs));
+            assert_null(free_all(NULL));
+            assert_int_equal(ashlar_count_read(slabs), 0);
+        }
+    }
+}
+
+/* Symptom: a thread that allocates what it has freed for another doubled the program. */
+static void what_one_has_freed_for_another_serves_it_before_more_is_mapped(void **state)
+{
+    (void)state;
+    struct ashlar_tcache other = {0};
+    enum { COUNT = 2000 };
+    unsigned class_id = 60;
+    ashlar_tcache_init(&other);
+    other.arena = own_cache()->arena;
+    for (nobjects = 0; nobjects < COUNT; nobjects++)
+        assert_non_null(objects[nobjects] = ashlar_tcache_alloc(&other, class_id));
+    size_t reserved = ashlar_count_read(region_reserved_bytes);
+    for (size_t i = 0; i < COUNT; i++)
+        assert_int_equal(free_object(objects[i]), ASHLAR_TCACHE_DONE);
+    assert_true(ashlar_arena_is_take_back_due());
+    for (size_t i = 0; i < COUNT; i++)
+        assert_non_null(objects[i] = alloc(class_id));
+    size_t one_more = 4 * ASHLAR_MIB;
+    assert_true(ashlar_count_read(region_reserved_bytes) <= reserved + one_more);
+    for (size_t i = 0; i < COUNT; i++)
+        assert_int_equal(free_object(objects[i]), ASHLAR_TCACHE_DONE);
+    ashlar_tcache_abandon(&other);
+    assert_true(ashlar_list_is_empty(&other.slabs));
+}
+
 /* ---- random operations --------------------------------------------------------------------- */
 
 #define CACHES 3
@@ -1587,6 +1968,11 @@ static void model_step(uint64_t *seed, uint64_t tag, size_t nobjects_most)
     case 7:
         let_go(cache, held[who]);
         held[who] = NULL;
+        break;
+    case 8:
+    case 9:
+        (void)ashlar_arena_note_emptied();
+        ashlar_arena_take_back_all();
         break;
     default:
         if (model[at].object != NULL)
@@ -1834,6 +2220,18 @@ int main(void)
         CASE(a_sleeping_slab_of_a_thread_that_exits_is_whole_when_it_is_adopted),
         CASE(a_parked_slab_of_a_thread_that_exits_is_whole_when_it_is_adopted),
         CASE(a_sleeping_slab_of_a_thread_that_exits_goes_with_its_last_object),
+        CASE(a_slab_with_an_object_in_use_stays_its_owners),
+        CASE(a_slab_that_its_owner_has_a_free_object_of_stays_its_owners),
+        CASE(an_owner_serves_on_when_its_active_slab_is_gone),
+        CASE(an_exhausted_slab_that_is_gone_is_buried_when_its_owner_looks),
+        CASE(a_parked_slab_that_is_gone_is_buried_when_its_owner_looks),
+        CASE(a_parked_slab_that_is_gone_stays_until_it_was_told_of),
+        CASE(an_exhausted_slab_in_flight_that_is_gone_stays_until_it_was_told_of),
+        CASE(an_active_slab_in_flight_that_is_gone_is_told_of),
+        CASE(a_noted_slab_that_is_gone_is_noted_no_more),
+        CASE(a_slab_of_one_object_is_taken_back_and_the_class_serves_on),
+        CASE(a_thread_whose_slabs_are_gone_exits_and_its_cache_serves_the_next),
+        CASE(what_one_has_freed_for_another_serves_it_before_more_is_mapped),
         CASE(random_operations_of_caches_lose_nothing),
         CASE(threads_that_free_for_each_other_lose_nothing),
         CASE(threads_that_exhaust_slabs_for_each_other_lose_nothing),

@@ -92,20 +92,15 @@ static void collect(struct ashlar_tcache *cache, struct ashlar_slab *slab)
         exhaust(cache, slab);
 }
 
-/* Lets go of the descriptor of a slab that is gone, if this one is. */
-static bool bury_if_gone(struct ashlar_tcache *cache, struct ashlar_slab *slab)
+/* Lets go of the descriptor of an exhausted slab that is gone, as any is sooner or later: it looks
+   full to its owner. */
+static void bury(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
-    if (!ashlar_slab_is_gone(slab))
-        return false;
-    if (slab->is_exhausted)
-        ashlar_list_remove(&slab->link);
-    if (slab->is_active) /* and in flight */
-        cache->active[slab->class_id] = &ashlar_tcache_nobody;
     if (slab->is_idle)
         ashlar_idle_strike(&cache->idle, slab);
+    ashlar_list_remove(&slab->link);
     ashlar_list_remove(&slab->all);
     ashlar_arena_bury(slab);
-    return true;
 }
 
 /* Asks other threads to tell when they free something into the exhausted slabs. Those into which
@@ -121,8 +116,10 @@ static void park_exhausted(struct ashlar_tcache *cache)
             slab->is_exhausted = false;
             continue;
         }
-        if (bury_if_gone(cache, slab))
+        if (ashlar_slab_is_gone(slab)) {
+            bury(cache, slab);
             continue;
+        }
         collect(cache, slab);
         ashlar_tcache_settle(cache, slab);
     }
@@ -217,11 +214,9 @@ static void take_pending(struct ashlar_tcache *cache)
                                                         memory_order_acquire);
     while (slab != NULL) {
         struct ashlar_slab *next = slab->pending_next;
-        if (!bury_if_gone(cache, slab)) {
-            collect(cache, slab); /* in flight still, so there is no request to take back */
-            slab->is_in_flight = false;
-            ashlar_tcache_settle(cache, slab);
-        }
+        collect(cache, slab); /* in flight still, so there is no request to take back */
+        slab->is_in_flight = false;
+        ashlar_tcache_settle(cache, slab);
         slab = next;
     }
 }
@@ -275,7 +270,6 @@ static bool refill(struct ashlar_tcache *cache, unsigned class_id)
         return available->free != available->end || ashlar_slab_collect(available) != 0 ||
                ashlar_slab_carve(available) || refill(cache, class_id);
     }
-    slab = cache->active[class_id]; /* unless it is gone */
     if (slab != &ashlar_tcache_nobody && ashlar_slab_carve(slab))
         return true;
     if (!fetch_slab(cache, class_id))

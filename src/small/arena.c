@@ -203,8 +203,10 @@ void ashlar_arena_take_back_all(void)
     if (atomic_exchange_explicit(&emptied_slabs, 0, memory_order_relaxed) == 0)
         return;
     for (unsigned i = 0; i < ashlar_arena_count(); i++) {
-        if (!ashlar_lock_take(&arenas[i].lock))
+        if (!ashlar_lock_take(&arenas[i].lock)) {
+            (void)ashlar_arena_note_emptied(); /* when the fork is over */
             continue;
+        }
         ashlar_chunklist_visit(&arenas[i].chunks, take_back_in, NULL);
         ashlar_lock_release(&arenas[i].lock);
     }
@@ -286,6 +288,7 @@ bool ashlar_arena_put(struct ashlar_slab *slab)
 
 void ashlar_arena_abandon(struct ashlar_slab *slab)
 {
+    /* The chunk of one that is gone may be another's by now, but has an arena, and any will do. */
     struct ashlar_arena *arena = slab->chunk->arena;
     if (!ashlar_lock_take_patiently(&arena->lock))
         return;

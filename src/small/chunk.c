@@ -75,8 +75,10 @@ struct ashlar_chunk *ashlar_chunk_map(struct ashlar_arena *arena, unsigned need_
         ashlar_meta_put(&chunk_pool, chunk);
         return NULL;
     }
-    memset(chunk, 0, sizeof *chunk);
+    /* Never without an arena: see ashlar_arena_abandon. */
     chunk->arena = arena;
+    chunk->link = (struct ashlar_list){NULL, NULL};
+    memset(&chunk->base, 0, sizeof *chunk - offsetof(struct ashlar_chunk, base));
     chunk->base = base;
     chunk->nslices = nslices;
     chunk->nfree = ashlar_slicemap_add(&chunk->free, (struct ashlar_run){0, nslices});

@@ -957,6 +957,7 @@ static void a_slab_that_others_have_emptied_lends_its_slices_to_any_other(void *
         other->span.used = 0;
         ashlar_arena_bury(slab);
         assert_true(ashlar_arena_put(other) && ashlar_arena_put(pin));
+        (void)ashlar_arena_trim(arena);
     }
 }
 
@@ -999,6 +1000,23 @@ static void nothing_is_taken_back_unless_a_slab_was_noted(void **state)
     assert_false(ashlar_slab_is_gone(slab));
     assert_int_equal(ashlar_count_read(slabs), 1);
     expect_taken_back(1);
+    ashlar_arena_bury(slab);
+}
+
+static void what_a_fork_keeps_from_being_taken_back_is_looked_for_again(void **state)
+{
+    (void)state;
+    struct ashlar_slab *slab = get(classes[0]);
+    empty_from_afar(slab, 0);
+    note_emptied(1);
+    ashlar_lock_shut(&arena->lock);
+    ashlar_arena_take_back_all();
+    ashlar_lock_reopen(&arena->lock, false);
+    assert_false(ashlar_slab_is_gone(slab));
+    assert_true(ashlar_arena_emptied() != 0);
+    ashlar_arena_take_back_all();
+    assert_true(ashlar_slab_is_gone(slab));
+    assert_int_equal(ashlar_arena_emptied(), 0);
     ashlar_arena_bury(slab);
 }
 
@@ -1059,10 +1077,13 @@ static void a_look_at_all_slabs_is_due_when_8_were_noted_and_one_of_64(void **st
     assert_false(ashlar_arena_is_take_back_due());
     note_emptied(1);
     assert_true(ashlar_arena_is_take_back_due());
+    ashlar_arena_take_back_all();
+    assert_false(ashlar_arena_is_take_back_due());
     for (size_t i = 0; i < COUNT; i++)
         many[i] = get(classes[0]);
+    note_emptied(COUNT / 64 - 1);
     assert_false(ashlar_arena_is_take_back_due());
-    note_emptied(COUNT / 64 - 8);
+    note_emptied(1);
     assert_true(ashlar_arena_is_take_back_due());
     ashlar_arena_take_back_all();
     assert_false(ashlar_arena_is_take_back_due());
@@ -1243,6 +1264,7 @@ int main(void)
         CASE(the_pages_of_a_slab_that_was_taken_back_are_purged_with_the_rest),
         CASE(a_slab_with_a_live_object_or_a_free_one_of_its_owners_is_not_taken_back),
         CASE(nothing_is_taken_back_unless_a_slab_was_noted),
+        CASE(what_a_fork_keeps_from_being_taken_back_is_looked_for_again),
         CASE(slabs_that_are_gone_and_buried_leave_their_descriptors),
         CASE(a_slab_that_is_gone_is_not_adopted_when_its_thread_exits),
         CASE(a_slab_that_others_have_emptied_goes_once_when_its_thread_exits),

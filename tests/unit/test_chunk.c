@@ -174,6 +174,23 @@ static void *push_away(void)
     return hole;
 }
 
+/* Symptom: the last object of a slab that ended there did not look free when it was. */
+static void no_slab_ends_at_a_multiple_of_4_gib(void **state)
+{
+    (void)state;
+    const unsigned page = (unsigned)(ashlar_os_facts.page_bytes / ASHLAR_SLICE_BYTES);
+    const size_t len = ASHLAR_CHUNK_SLICES * ASHLAR_SLICE_BYTES;
+    const uintptr_t border = (uintptr_t)123 << 32;
+    const char *before = (const char *)(border - len);
+    const char *behind = (const char *)border;
+    assert_int_equal(ashlar_chunk_slices_off_border(before, ASHLAR_CHUNK_SLICES),
+                     ASHLAR_CHUNK_SLICES - page);
+    assert_int_equal(ashlar_chunk_slices_off_border(before - len, ASHLAR_CHUNK_SLICES),
+                     ASHLAR_CHUNK_SLICES);
+    assert_int_equal(ashlar_chunk_slices_off_border(behind, ASHLAR_CHUNK_SLICES),
+                     ASHLAR_CHUNK_SLICES);
+}
+
 static void a_map_that_fails_holds_nothing_whichever_call_failed(void **state)
 {
     (void)state;
@@ -480,6 +497,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_fresh_chunk_is_idle_zero_and_of_4_mib),
         CASE(a_chunk_shrinks_to_the_need_when_address_space_is_short),
+        CASE(no_slab_ends_at_a_multiple_of_4_gib),
         CASE(a_map_that_fails_holds_nothing_whichever_call_failed),
         CASE(chunks_that_come_and_go_use_the_same_descriptors),
         CASE(a_shut_lock_refuses_a_chunk_at_once),

@@ -11,6 +11,7 @@
 #include "front/purger.h"
 #include "large/large.h"
 #include "map/pagemap.h"
+#include "small/arena.h"
 #include "unit/defaults.h"
 #include "unit/fake_os.h"
 
@@ -182,6 +183,42 @@ static void what_is_freed_by_one_who_saw_it_awake_is_found(void **state)
     assert_int_equal(ashlar_large_usage().kept_bytes, 0);
 }
 
+/* The only object of a slab whose owner does not look again. */
+static struct ashlar_slab *emptied_in_sleep;
+static struct ashlar_slab_owner idle_owner;
+
+static void empty_unseen(int ms)
+{
+    if (atomic_load(&ashlar_purger_state) == ASHLAR_PURGER_ASLEEP && emptied_in_sleep != NULL) {
+        assert_true(ms > 0);
+        char *object = ashlar_slab_pop(emptied_in_sleep);
+        assert_int_equal(ashlar_slab_push_remote(emptied_in_sleep, object), ASHLAR_REMOTE_EMPTIED);
+        (void)ashlar_arena_note_emptied();
+        emptied_in_sleep = NULL;
+    } else if (emptied_in_sleep == NULL && ashlar_count_read(slabs) == 0 &&
+               ashlar_count_read(arena_dirty_bytes) == 0) {
+        ashlar_purger_quit();
+    }
+    assert_true(++sleeps < 1000);
+}
+
+static void a_slab_emptied_by_one_who_saw_it_awake_is_found(void **state)
+{
+    (void)state;
+    ashlar_opt.purge_thread = ASHLAR_PURGE_THREAD_ON;
+    struct ashlar_slab *slab = ashlar_arena_get(ashlar_arena_at(0), ASHLAR_CLASS_COUNT - 1,
+                                                &idle_owner);
+    assert_true(slab != NULL && ashlar_slab_carve(slab));
+    emptied_in_sleep = slab;
+    assert_true(has_started());
+    fake_os_sleeper = empty_unseen;
+    fake_os_thread_body();
+    assert_null(emptied_in_sleep);
+    assert_int_equal(ashlar_count_read(slabs), 0);
+    assert_int_equal(ashlar_count_read(region_reserved_bytes), 0);
+    ashlar_arena_bury(slab);
+}
+
 #define CASE(name) cmocka_unit_test_setup(name, begin)
 
 int main(void)
@@ -194,6 +231,7 @@ int main(void)
         CASE(what_is_kept_goes_within_the_decay_time_and_a_second),
         CASE(it_sleeps_while_nothing_is_kept_and_a_free_wakes_it),
         CASE(what_is_freed_by_one_who_saw_it_awake_is_found),
+        CASE(a_slab_emptied_by_one_who_saw_it_awake_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

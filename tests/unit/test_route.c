@@ -225,6 +225,33 @@ static void what_is_kept_goes_back_before_a_request_fails(void **state)
     assert_int_equal(ashlar_count_read(cache_kept_bytes), 0);
 }
 
+/* Symptom: each malloc of a size that was computed wrong gave back all that was kept, twice. */
+static void a_request_beyond_all_address_space_leaves_what_is_kept(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {(size_t)1 << 47, ((size_t)1 << 47) + 1, (size_t)1 << 50,
+                                   PTRDIFF_MAX, SIZE_MAX};
+    char *block = ashlar_route_malloc(6000000);
+    memset(block, 1, 6000000);
+    ashlar_route_free(block);
+    block = ashlar_route_malloc(200);
+    struct ashlar_usage before, after;
+    ashlar_route_usage(&before);
+    assert_true(before.large_kept_bytes >= 6000000);
+    unsigned calls = fake_os_count_all();
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(sizes); i++) {
+        assert_null(ashlar_route_malloc(sizes[i]));
+        assert_null(ashlar_route_calloc(sizes[i]));
+        assert_null(ashlar_route_malloc_aligned(65536, sizes[i]));
+        assert_null(ashlar_route_realloc(block, sizes[i]));
+    }
+    ashlar_route_usage(&after);
+    assert_int_equal(after.large_kept_bytes, before.large_kept_bytes);
+    assert_int_equal(after.committed_bytes, before.committed_bytes);
+    assert_int_equal(fake_os_count_all(), calls);
+    ashlar_route_free(block);
+}
+
 static void *ask_for_cleared_blocks(void *context)
 {
     static const size_t sizes[] = {24, 2000, 100000, 150000};
@@ -310,12 +337,65 @@ static void a_size_the_block_cannot_have_had_is_a_mismatch(void **state)
         {100, 10, true},        {1, 0, false},           {1, 16, false},
         {1, 17, true},          {200000, 200000, false}, {200000, 100000, true},
         {200000, 300000, true}, {5000, 5120, false},     {5000, 5121, true},
+        {100, 0, true},         {5000, 2559, true},      {5000, 200000, true},
+        {5000, SIZE_MAX, true}, {20000, 20000, false},   {20000, 20480, false},
+        {20000, 20481, true},   {20000, 100, true},      {60000, 60000, false},
+        {60000, 10000, true},   {200000, 0, true},       {200000, 16, true},
+        {0, 0, false},          {0, 16, false},          {0, 17, true},
     };
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(rows); i++) {
         uint64_t misuses = ashlar_count_read(misuses);
         ashlar_route_free_sized(ashlar_route_malloc(rows[i].asked), rows[i].told);
         expect_misuses(misuses + rows[i].is_mismatch);
     }
+}
+
+static void a_block_may_be_freed_with_the_size_it_was_resized_to(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1,    24,    100,   1000,   1024,   5000,
+                                   8000, 20000, 60000, 200000, 3000000};
+    uint64_t misuses = ashlar_count_read(misuses);
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(sizes); i++) {
+        size_t size = sizes[i];
+        char *sample = ashlar_route_malloc(size);
+        size_t usable = ashlar_route_usable_size(sample);
+        ashlar_route_free(sample);
+        const size_t others[] = {size,       size - size / 4, size - size / 2, usable,
+                                 usable / 2, size / 3 + 1,    size * 3};
+        for (size_t k = 0; k < ASHLAR_ARRAY_LEN(others); k++) {
+            char *block = ashlar_route_realloc(ashlar_route_malloc(size), others[k]);
+            assert_non_null(block);
+            ashlar_route_free_sized(block, others[k]);
+        }
+    }
+    assert_int_equal(ashlar_count_read(misuses), misuses);
+}
+
+static char *resized;
+
+static void *free_resized(void *context)
+{
+    ashlar_route_free_sized(resized, 100);
+    return context;
+}
+
+static void a_block_of_another_thread_is_freed_with_its_size_once(void **state)
+{
+    (void)state;
+    (void)ashlar_option_set(ASHLAR_OPTION_misuse, ASHLAR_MISUSE_IGNORE);
+    uint64_t misuses = ashlar_count_read(misuses);
+    for (int i = 0; i < 2; i++) {
+        pthread_t thread;
+        if (i == 0)
+            resized = ashlar_route_malloc(100);
+        assert_int_equal(pthread_create(&thread, NULL, free_resized, NULL), 0);
+        pthread_join(thread, NULL);
+        expect_misuses(misuses + (uint64_t)i);
+    }
+    ashlar_route_free_sized(NULL, 100);
+    ashlar_route_free_sized(NULL, 0);
+    assert_int_equal(ashlar_count_read(misuses), misuses + 1);
 }
 
 static void crimes_are_told_once_each_and_the_heap_stays_whole(void **state)
@@ -849,9 +929,12 @@ int main(void)
         CASE(calloc_clears_what_was_used_before),
         CASE(realloc_keeps_contents_across_the_sides),
         CASE(what_is_kept_goes_back_before_a_request_fails),
+        CASE(a_request_beyond_all_address_space_leaves_what_is_kept),
         CASE(option_zero_clears_every_block),
         CASE(option_junk_fills_fresh_and_freed_blocks),
         CASE(a_size_the_block_cannot_have_had_is_a_mismatch),
+        CASE(a_block_may_be_freed_with_the_size_it_was_resized_to),
+        CASE(a_block_of_another_thread_is_freed_with_its_size_once),
         CASE(crimes_are_told_once_each_and_the_heap_stays_whole),
         CASE(freeing_an_object_that_does_not_exist_yet_is_invalid),
         CASE(freeing_what_lies_in_a_block_is_invalid_wherever_it_lies),

@@ -22,7 +22,7 @@
 #define EXIT_ROUNDS 2
 
 /* Slow calls between two looks at the clock. */
-#define TICK_CALLS 8
+#define TICK_CALLS 64
 
 #define EXITED ((struct ashlar_tcache *)1) /* real of a thread whose cache was taken down */
 

@@ -98,10 +98,15 @@ static void *alloc(size_t size, size_t align, enum ashlar_large_fill fill)
         return NULL;
     free_deferred();
     uint64_t refusals = ashlar_lock_refusals();
+    uint64_t purged = ashlar_count_read(purge_bytes);
+    uint64_t reserved = ashlar_count_read(region_reserved_bytes);
     void *ptr = alloc_once(size, align, fill);
     if (ASHLAR_LIKELY(ptr != NULL))
         return ptr;
-    if (ashlar_lock_refusals() == refusals && ashlar_route_trim())
+    /* What another thread has given back meanwhile may be enough, too. */
+    if (ashlar_lock_refusals() == refusals &&
+        (ashlar_route_trim() || ashlar_count_read(purge_bytes) != purged ||
+         ashlar_count_read(region_reserved_bytes) != reserved))
         ptr = alloc_once(size, align, fill);
     if (ptr == NULL && ashlar_lock_refusals() != refusals)
         ptr = ashlar_emergency_malloc(align, size);

@@ -9,6 +9,7 @@
 #include "large/purge.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
 #include "conf/counters.h"
 #include "large/account.h"
@@ -21,6 +22,11 @@
 
 /* Extents purged between two looks at the lock. */
 #define PURGE_BATCH 16
+
+/* The longest wait for what other threads purge, when all is to go. */
+#define AWAIT_MS 20
+
+static _Atomic uint32_t under_way; /* calls of purge_batch */
 
 /* Lays a fresh mapping over the payload. It opens mprotect guards, and joins what moves have cut
    into pieces. Not over the rear guard: it is the neighbour's front guard. */
@@ -112,7 +118,7 @@ static bool flush_fronts(uint64_t until_ms)
 }
 
 /* One batch. False: nothing left to do, or no more can be done now. */
-static bool purge_some(enum ashlar_mapcache_victims which, uint64_t now_ms)
+static bool purge_batch(enum ashlar_mapcache_victims which, uint64_t now_ms)
 {
     struct ashlar_extent *victims[PURGE_BATCH];
     if (!ashlar_mapcache_lock())
@@ -125,6 +131,28 @@ static bool purge_some(enum ashlar_mapcache_victims which, uint64_t now_ms)
         return is_due_still && flush_fronts(UINT64_MAX);
     bool is_done = retired == NULL || unmap_retired(retired, now_ms);
     return purge_extents(victims, count, now_ms) && is_done;
+}
+
+/* The same, counted. */
+static bool purge_some(enum ashlar_mapcache_victims which, uint64_t now_ms)
+{
+    atomic_fetch_add_explicit(&under_way, 1, memory_order_relaxed);
+    bool has_more = purge_batch(which, now_ms);
+    atomic_fetch_sub_explicit(&under_way, 1, memory_order_release);
+    return has_more;
+}
+
+/* What others have detached to be purged is on its way back. A thread that did so may not exist any
+   more, in the child of a fork: so not for ever. */
+static void await_others(void)
+{
+    uint32_t others;
+    for (int i = 0; i < AWAIT_MS; i++) {
+        others = atomic_load_explicit(&under_way, memory_order_acquire);
+        if (others == 0)
+            return;
+        ashlar_os_wait(&under_way, others, 1);
+    }
 }
 
 void ashlar_purge_due(uint64_t now_ms)
@@ -152,6 +180,7 @@ bool ashlar_purge_all(void)
     uint64_t now_ms = ashlar_os_now_ms();
     while (purge_some(ASHLAR_VICTIMS_ALL, now_ms))
         continue;
+    await_others();
     return ashlar_count_read(purge_bytes) != purged ||
            ashlar_count_read(region_reserved_bytes) != reserved;
 }

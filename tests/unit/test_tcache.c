@@ -1888,7 +1888,7 @@ static void a_thread_whose_slabs_are_gone_exits_and_its_cache_serves_the_next(vo
 static void what_one_has_freed_for_another_serves_it_before_more_is_mapped(void **state)
 {
     (void)state;
-    struct ashlar_tcache other = {0};
+    static struct ashlar_tcache other;
     enum { COUNT = 2000 };
     unsigned class_id = 60;
     ashlar_tcache_init(&other);

@@ -24,9 +24,19 @@
 #define PURGE_BATCH 16
 
 /* The longest wait for what other threads purge, when all is to go. */
-#define AWAIT_MS 20
+#define AWAIT_MS 200
 
-static _Atomic uint32_t under_way; /* calls of purge_batch */
+static _Atomic uint32_t under_way; /* calls that may hold extents which are on no list */
+
+static void begin_holding(void)
+{
+    atomic_fetch_add_explicit(&under_way, 1, memory_order_acquire);
+}
+
+static void end_holding(void)
+{
+    atomic_fetch_sub_explicit(&under_way, 1, memory_order_release);
+}
 
 /* Lays a fresh mapping over the payload. It opens mprotect guards, and joins what moves have cut
    into pieces. Not over the rear guard: it is the neighbour's front guard. */
@@ -110,10 +120,12 @@ static bool flush_fronts(uint64_t until_ms)
     bool has_flushed = false;
     uint64_t freed_ms;
     struct ashlar_extent *extent;
+    begin_holding();
     while ((extent = ashlar_front_flush(until_ms, &freed_ms)) != NULL) {
         ashlar_mapcache_put(extent, ASHLAR_EXTENT_DIRTY, freed_ms);
         has_flushed = true;
     }
+    end_holding();
     return has_flushed;
 }
 
@@ -136,23 +148,31 @@ static bool purge_batch(enum ashlar_mapcache_victims which, uint64_t now_ms)
 /* The same, counted. */
 static bool purge_some(enum ashlar_mapcache_victims which, uint64_t now_ms)
 {
-    atomic_fetch_add_explicit(&under_way, 1, memory_order_relaxed);
+    begin_holding();
     bool has_more = purge_batch(which, now_ms);
-    atomic_fetch_sub_explicit(&under_way, 1, memory_order_release);
+    end_holding();
     return has_more;
 }
 
-/* What others have detached to be purged is on its way back. A thread that did so may not exist any
-   more, in the child of a fork: so not for ever. */
-static void await_others(void)
+/* What others have detached to be purged is on its way back; false: there was nothing. A thread
+   that did so may not exist any more, in the child of a fork: so not for ever. */
+static bool await_others(void)
 {
-    uint32_t others;
     for (int i = 0; i < AWAIT_MS; i++) {
-        others = atomic_load_explicit(&under_way, memory_order_acquire);
+        uint32_t others = atomic_load_explicit(&under_way, memory_order_acquire);
         if (others == 0)
-            return;
+            return i != 0;
         ashlar_os_wait(&under_way, others, 1);
     }
+    return true;
+}
+
+static void purge_everything(void)
+{
+    (void)flush_fronts(UINT64_MAX);
+    uint64_t now_ms = ashlar_os_now_ms();
+    while (purge_some(ASHLAR_VICTIMS_ALL, now_ms))
+        continue;
 }
 
 void ashlar_purge_due(uint64_t now_ms)
@@ -176,11 +196,9 @@ bool ashlar_purge_all(void)
 {
     uint64_t purged = ashlar_count_read(purge_bytes);
     uint64_t reserved = ashlar_count_read(region_reserved_bytes);
-    (void)flush_fronts(UINT64_MAX);
-    uint64_t now_ms = ashlar_os_now_ms();
-    while (purge_some(ASHLAR_VICTIMS_ALL, now_ms))
-        continue;
-    await_others();
+    purge_everything();
+    if (await_others())
+        purge_everything();
     return ashlar_count_read(purge_bytes) != purged ||
            ashlar_count_read(region_reserved_bytes) != reserved;
 }

@@ -38,16 +38,23 @@ static inline size_t ashlar_idle_most_bytes(const struct ashlar_idle *idle)
                            ASHLAR_IDLE_MOST_BYTES);
 }
 
+/* Strikes the note number `i` out; its slab, or NULL. */
+static inline struct ashlar_slab *ashlar_idle_strike_at(struct ashlar_idle *idle, unsigned i)
+{
+    struct ashlar_slab *slab = idle->notes[i].slab;
+    idle->bytes -= idle->notes[i].bytes;
+    idle->notes[i].slab = NULL;
+    idle->notes[i].bytes = 0;
+    if (slab != NULL)
+        slab->is_idle = false;
+    return slab;
+}
+
 /* Strikes the oldest note out; its slab, or NULL. */
 static inline struct ashlar_slab *ashlar_idle_forget(struct ashlar_idle *idle)
 {
-    struct ashlar_slab *slab = idle->notes[idle->oldest].slab;
-    idle->bytes -= idle->notes[idle->oldest].bytes;
-    idle->notes[idle->oldest].slab = NULL;
-    idle->notes[idle->oldest].bytes = 0;
+    struct ashlar_slab *slab = ashlar_idle_strike_at(idle, idle->oldest);
     idle->oldest = (idle->oldest + 1) % ASHLAR_IDLE_SLABS;
-    if (slab != NULL)
-        slab->is_idle = false;
     return slab;
 }
 
@@ -62,16 +69,12 @@ static inline void ashlar_idle_note(struct ashlar_idle *idle, struct ashlar_slab
 }
 
 /* Strikes out the note of a slab that is about to go. */
-static inline void ashlar_idle_strike(struct ashlar_idle *idle, struct ashlar_slab *slab)
+static inline void ashlar_idle_strike(struct ashlar_idle *idle, const struct ashlar_slab *slab)
 {
     for (unsigned i = 0; i < ASHLAR_IDLE_SLABS; i++) {
-        if (idle->notes[i].slab != slab)
-            continue;
-        idle->bytes -= idle->notes[i].bytes;
-        idle->notes[i].slab = NULL;
-        idle->notes[i].bytes = 0;
+        if (idle->notes[i].slab == slab)
+            (void)ashlar_idle_strike_at(idle, i);
     }
-    slab->is_idle = false;
 }
 
 /* Strikes all notes out; the slabs stay where they are. */

@@ -309,9 +309,10 @@ static void *realloc_by_copy(struct ashlar_span *span, void *ptr, size_t old_usa
     void *moved = ashlar_route_malloc(with_head_room(old_usable, size));
     if (moved == NULL)
         return NULL;
+    size_t len = ashlar_min_size(old_usable, size);
     if (!is_small(size))
-        ashlar_large_expect_writes(moved, ashlar_min_size(old_usable, size));
-    memcpy(moved, ptr, ashlar_min_size(old_usable, size));
+        ashlar_large_expect_writes(moved, len);
+    memcpy(moved, ptr, len);
     ashlar_route_free_of(span, ptr);
     return moved;
 }

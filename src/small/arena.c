@@ -180,15 +180,26 @@ bool ashlar_arena_is_take_back_due(void)
     return emptied >= TAKE_BACK_LEAST && emptied >= ashlar_count_read(slabs) / TAKE_BACK_PART;
 }
 
+/* The first slab from *slice on, arena locked, or NULL; *slice is behind it then, for the next. */
+static struct ashlar_slab *next_slab(const struct ashlar_chunk *chunk, unsigned *slice)
+{
+    while (*slice < chunk->nslices) {
+        struct ashlar_span *span = ashlar_pagemap_find(chunk->base + *slice * ASHLAR_SLICE_BYTES);
+        *slice += span != NULL ? ashlar_slab_of(span)->nslices : 1;
+        if (span != NULL)
+            return ashlar_slab_of(span);
+    }
+    return NULL;
+}
+
 /* Arena locked. */
 static bool take_back_in(struct ashlar_chunk *chunk, void *context)
 {
     (void)context;
-    for (unsigned slice = 0; slice < chunk->nslices;) {
-        struct ashlar_span *span = ashlar_pagemap_find(chunk->base + slice * ASHLAR_SLICE_BYTES);
-        struct ashlar_slab *slab = span != NULL ? ashlar_slab_of(span) : NULL;
-        slice += slab != NULL ? slab->nslices : 1;
-        if (slab == NULL || !ashlar_slab_take_away(slab))
+    unsigned slice = 0;
+    struct ashlar_slab *slab;
+    while ((slab = next_slab(chunk, &slice)) != NULL) {
+        if (!ashlar_slab_take_away(slab))
             continue;
         put_slices(slab);
         ashlar_count(slabs_taken_back);
@@ -217,9 +228,8 @@ void ashlar_arena_take_back_sometimes(uint64_t now_ms)
     if (ashlar_arena_emptied() == 0 ||
         now_ms < atomic_load_explicit(&next_take_back_ms, memory_order_relaxed))
         return;
-    uint64_t pause_ms = ashlar_count_read(slabs) / TAKE_BACK_PER_MS;
-    if (pause_ms < ashlar_options_decay_step_ms())
-        pause_ms = ashlar_options_decay_step_ms();
+    uint64_t pause_ms = ashlar_max_size(ashlar_count_read(slabs) / TAKE_BACK_PER_MS,
+                                        ashlar_options_decay_step_ms());
     atomic_store_explicit(&next_take_back_ms, now_ms + pause_ms, memory_order_relaxed);
     ashlar_arena_take_back_all();
 }
@@ -466,12 +476,10 @@ struct slab_visit {
 static bool visit_slabs(struct ashlar_chunk *chunk, void *context)
 {
     const struct slab_visit *slabs = context;
-    for (unsigned slice = 0; slice < chunk->nslices;) {
-        struct ashlar_span *span = ashlar_pagemap_find(chunk->base + slice * ASHLAR_SLICE_BYTES);
-        if (span != NULL)
-            slabs->visit(ashlar_slab_of(span), slabs->context);
-        slice += span != NULL ? ashlar_slab_of(span)->nslices : 1;
-    }
+    unsigned slice = 0;
+    const struct ashlar_slab *slab;
+    while ((slab = next_slab(chunk, &slice)) != NULL)
+        slabs->visit(slab, slabs->context);
     return true;
 }
 

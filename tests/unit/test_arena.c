@@ -418,8 +418,17 @@ static void idle_pages_are_gone_when_the_decay_time_is_over(void **state)
 static size_t put_burst(void)
 {
     static struct ashlar_slab *slabs[BURST_CHUNKS * SLABS_PER_CHUNK];
-    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(slabs); i++)
+    bool is_short = false;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(slabs); i++) {
         slabs[i] = get_used();
+        is_short |= slabs[i]->chunk->nslices != ASHLAR_CHUNK_SLICES;
+    }
+    if (is_short) { /* one ends at a multiple of 4 GiB, and a slab less fits into it */
+        for (size_t i = 0; i < ASHLAR_ARRAY_LEN(slabs); i++)
+            assert_true(ashlar_arena_put(slabs[i]));
+        (void)ashlar_arena_trim(arena);
+        skip();
+    }
     assert_int_equal(ashlar_count_read(region_reserved_bytes),
                      (size_t)BURST_CHUNKS * ASHLAR_CHUNK_SLICES * ASHLAR_SLICE_BYTES);
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(slabs); i++)

@@ -23,6 +23,9 @@
 /* Live memory from which the limit of the cgroup is looked up. */
 #define LEARN_FROM_BYTES (32 * ASHLAR_MIB)
 
+/* Notes of which one passes the fronts for certain. */
+#define LOOK_EVERY 16
+
 /* Window of the recent peak when the decay time says nothing (0 or never). */
 #define DEFAULT_WINDOW_MS 1000
 
@@ -30,6 +33,8 @@ static size_t live_bytes;
 static size_t counted_blocks; /* ever */
 static size_t front_hits;     /* as of front_hits_ms: summing them up takes a while */
 static uint64_t front_hits_ms;
+static size_t front_bytes; /* as of the last look at them: that takes as long */
+static unsigned notes;     /* ever */
 
 static _Atomic bool wants_small;
 static _Atomic bool has_learned;
@@ -59,8 +64,14 @@ static size_t small_kept_bytes(void)
 /* Large memory without what waits in the threads' fronts, and small. */
 static size_t really_live_bytes(void)
 {
-    size_t front = ashlar_front_bytes();
-    return (live_bytes > front ? live_bytes - front : 0) + small_live_bytes();
+    return (live_bytes > front_bytes ? live_bytes - front_bytes : 0) + small_live_bytes();
+}
+
+/* True when live memory may be above its highest so far: by what the fronts had last, or unknown
+   for a while. A peak that is missed is only a reason to keep less. */
+static bool may_be_peak(void)
+{
+    return really_live_bytes() > peak.now_bytes || ++notes % LOOK_EVERY == 0;
 }
 
 /* Live and kept, large (the fronts are in live_bytes) and small. */
@@ -85,8 +96,9 @@ void ashlar_account_note_locked(uint64_t now_ms)
         front_hits = ashlar_front_hits();
         front_hits_ms = now_ms;
     }
-    if (age_ms < window_ms && live_bytes + small_live_bytes() <= peak.now_bytes)
+    if (age_ms < window_ms && !may_be_peak())
         return;
+    front_bytes = ashlar_front_bytes();
     size_t live = really_live_bytes();
     /* decay_ms:-1 never gives back, so the peak it is measured against is that of all time. */
     if (age_ms >= window_ms && ashlar_opt.decay_ms >= 0) {

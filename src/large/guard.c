@@ -16,6 +16,10 @@
 /* An inaccessible page in the middle of a mapping makes three of one. */
 #define MAPPINGS_PER_PROTECT 2
 
+/* Markers that are so many pages apart go by one call: 16 ns for each page that it passes, against
+   580 for another call (Linux 6.18). */
+#define MARKER_GAP 32
+
 /* The kernel mappings we may spend; 0: not read yet. */
 static _Atomic size_t mapping_budget;
 
@@ -85,27 +89,31 @@ void ashlar_guard_set(struct ashlar_region *region, char *page)
     ashlar_count(guard_skipped);
 }
 
-/* Length of the run of set bits of `map` that starts at `bit`, below `end`. */
-static size_t run_length(const _Atomic uint64_t *map, size_t bit, size_t end)
+/* Behind the last of the set bits of `map` from `bit` on, below `end`, of which none is more than
+   `gap` clear ones away from the one before. */
+static size_t run_end(const _Atomic uint64_t *map, size_t bit, size_t end, size_t gap)
 {
-    size_t len = 1;
-    while (bit + len < end && ashlar_bitmap_get(map, bit + len))
-        len++;
-    return len;
+    for (;;) {
+        size_t limit = ashlar_min_size(end, bit + gap + 2);
+        size_t next = ashlar_bitmap_next(map, bit + 1, limit);
+        if (next >= limit)
+            return bit + 1;
+        bit = next;
+    }
 }
 
 static bool clear_map(struct ashlar_region *region, _Atomic uint64_t *map, size_t first, size_t end,
-                      int (*remove)(void *addr, size_t len_bytes), size_t mappings_each)
+                      int (*remove)(void *addr, size_t len_bytes), size_t gap, size_t mappings_each)
 {
     size_t page_bytes = ashlar_os_facts.page_bytes;
     for (size_t bit = ashlar_bitmap_next(map, first, end); bit < end;
-         bit = ashlar_bitmap_next(map, bit + 1, end)) {
-        size_t run = run_length(map, bit, end);
+         bit = ashlar_bitmap_next(map, bit, end)) {
+        size_t run = run_end(map, bit, end, gap) - bit;
         if (remove(region->base + bit * page_bytes, run * page_bytes) != 0)
             return false;
-        for (size_t i = 0; i < run; i++)
-            ashlar_bitmap_clear(map, bit + i);
-        ashlar_guard_return_mappings(run * mappings_each);
+        size_t nset = ashlar_bitmap_clear_run(map, bit, bit + run);
+        ashlar_guard_return_mappings(nset * mappings_each);
+        bit += run;
     }
     return true;
 }
@@ -114,8 +122,9 @@ bool ashlar_guard_clear(struct ashlar_region *region, char *start, const char *e
 {
     size_t first_bit = ashlar_region_bit(region, start, ashlar_os_facts.page_bytes);
     size_t end_bit = ashlar_region_bit(region, end, ashlar_os_facts.page_bytes);
-    return clear_map(region, region->marked, first_bit, end_bit, ashlar_os_guard_remove, 0) &&
-           clear_map(region, region->protect, first_bit, end_bit, ashlar_os_commit,
+    return clear_map(region, region->marked, first_bit, end_bit, ashlar_os_guard_remove, MARKER_GAP,
+                     0) &&
+           clear_map(region, region->protect, first_bit, end_bit, ashlar_os_commit, 0,
                      MAPPINGS_PER_PROTECT);
 }
 
@@ -143,8 +152,9 @@ void ashlar_guard_forget(struct ashlar_region *region, const char *start, const 
 {
     size_t first_bit = ashlar_region_bit(region, start, ashlar_os_facts.page_bytes);
     size_t end_bit = ashlar_region_bit(region, end, ashlar_os_facts.page_bytes);
-    (void)clear_map(region, region->marked, first_bit, end_bit, forget_only, 0);
-    (void)clear_map(region, region->protect, first_bit, end_bit, forget_only, MAPPINGS_PER_PROTECT);
+    (void)clear_map(region, region->marked, first_bit, end_bit, forget_only, 0, 0);
+    (void)clear_map(region, region->protect, first_bit, end_bit, forget_only, 0,
+                    MAPPINGS_PER_PROTECT);
 }
 
 bool ashlar_guard_empty(struct ashlar_region *region, char *page)

@@ -45,6 +45,7 @@
 struct ashlar_lock ashlar_large_lock = ASHLAR_LOCK_INIT(LARGE);
 
 static struct ashlar_list retired;
+static uint64_t front_oldest_ms; /* LARGE: nothing in the threads' fronts was freed before */
 static _Atomic(struct ashlar_extent *) late;
 
 static void drain_late(void);
@@ -414,10 +415,21 @@ bool ashlar_mapcache_has_room_locked(size_t len_bytes)
     return ashlar_account_has_room_locked(ashlar_kept_bytes(), len_bytes);
 }
 
+/* True when something in the threads' fronts is old. Until the oldest of them is, none can be, and
+   they need not be passed again. */
+static bool is_front_due(uint64_t now_ms)
+{
+    uint64_t old_ms = ashlar_decay_old_ms(now_ms);
+    if (old_ms < front_oldest_ms)
+        return false;
+    uint64_t oldest_ms = ashlar_front_oldest_ms();
+    front_oldest_ms = oldest_ms < now_ms ? oldest_ms : now_ms;
+    return front_oldest_ms <= old_ms;
+}
+
 bool ashlar_mapcache_is_due_locked(uint64_t now_ms)
 {
-    if (!ashlar_list_is_empty(&retired) ||
-        ashlar_front_oldest_ms() <= ashlar_decay_old_ms(now_ms))
+    if (!ashlar_list_is_empty(&retired) || is_front_due(now_ms))
         return true;
     if (ashlar_kept_oldest() != NULL)
         return next_victim(ASHLAR_VICTIMS_DUE, now_ms) != NULL;

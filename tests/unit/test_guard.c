@@ -1,7 +1,7 @@
 /*
  * test_guard.c - inaccessible pages between large blocks
  *
- * Purpose     On 64 pages of a real region: whether a guard stands is asked of the kernel. The
+ * Purpose     On 128 pages of a real region: whether a guard stands is asked of the kernel. The
  *             process may have few kernel mappings here, so that the budget ends within a test.
  */
 #include "unit/testing.h"
@@ -16,7 +16,7 @@
 #include "unit/fake_os.h"
 
 #define PAGE (ashlar_os_facts.page_bytes)
-#define PAGES 64
+#define PAGES 128
 
 /* An inaccessible page in the middle of a mapping makes three of one. */
 #define PROTECT_MAPPINGS 2
@@ -90,8 +90,8 @@ static void a_guard_is_one_page_by_the_means_that_options_name(void **state)
     for (size_t m = 0; m < 4; m++) {
         use(modes[m]);
         bool is_marker = ashlar_os_facts.has_guard_markers && modes[m] <= ASHLAR_GUARD_MADVISE;
-        bool is_protect =
-            modes[m] == ASHLAR_GUARD_MPROTECT || (modes[m] == ASHLAR_GUARD_AUTO && !is_marker);
+        bool is_protect = modes[m] == ASHLAR_GUARD_MPROTECT ||
+                          (modes[m] == ASHLAR_GUARD_AUTO && !is_marker);
         ashlar_guard_set(region, page_at(5));
         assert_int_equal(has_bit(region->marked, 5), is_marker);
         assert_int_equal(has_bit(region->protect, 5), is_protect);
@@ -250,12 +250,34 @@ static void one_kernel_call_clears_a_run_and_none_an_open_range(void **state)
     assert_int_equal(fake_os_count_all(), calls + 1);
 }
 
+/* A call costs what walking some forty pages does. The pages between lose nothing. */
+static void markers_that_are_close_go_by_one_kernel_call(void **state)
+{
+    (void)state;
+    static const size_t guards[] = {3, 4, 20, 53, 87, 127};
+    if (!ashlar_os_facts.has_guard_markers)
+        skip();
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(guards); i++)
+        ashlar_guard_set(region, page_at(guards[i]));
+    memset(page_at(5), 5, 15 * PAGE);
+    memset(page_at(54), 6, 33 * PAGE);
+    unsigned calls = fake_os_count_all();
+    assert_true(ashlar_guard_clear(region, block, page_at(PAGES - 1)));
+    assert_int_equal(fake_os_count_all(), calls + 2); /* 3 to 53, 87 */
+    expect_open(0, PAGES - 1);
+    assert_true(is_fenced(PAGES - 1));
+    for (size_t at = 5 * PAGE; at < 20 * PAGE; at++)
+        assert_int_equal(block[at], 5);
+    for (size_t at = 54 * PAGE; at < 87 * PAGE; at++)
+        assert_int_equal(block[at], 6);
+}
+
 static void a_guard_that_cannot_be_removed_is_still_known(void **state)
 {
     (void)state;
     for (int mode = ASHLAR_GUARD_AUTO; mode <= ASHLAR_GUARD_MPROTECT; mode += 2) {
         use((enum ashlar_guard_mode)mode);
-        for (size_t i = 2; i < 10; i += 3)
+        for (size_t i = 2; i < PAGES; i += 50)
             ashlar_guard_set(region, page_at(i));
         size_t spent = mappings();
         fake_os_fail_nth(1);
@@ -438,6 +460,7 @@ int main(void)
         CASE(a_spent_budget_does_not_keep_markers_out),
         CASE(clearing_takes_the_guards_of_a_range_and_no_others),
         CASE(one_kernel_call_clears_a_run_and_none_an_open_range),
+        CASE(markers_that_are_close_go_by_one_kernel_call),
         CASE(a_guard_that_cannot_be_removed_is_still_known),
         CASE(mappings_are_counted_where_mprotect_guards_stand),
         CASE(what_a_page_held_is_gone_when_it_was_emptied),

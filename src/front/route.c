@@ -22,6 +22,7 @@
 #include "large/resize.h"
 #include "os/os.h"
 #include "small/arena.h"
+#include "small/survey.h"
 
 /* Slab bases are slice aligned, so objects can be no more than that. */
 #define SMALL_ALIGN_MAX ASHLAR_SLICE_BYTES
@@ -177,13 +178,14 @@ static ASHLAR_COLD void accuse(const void *ptr, enum ashlar_crime crime_if_live)
     enum ashlar_crime crime = crime_if_live;
     struct ashlar_span *span = ashlar_pagemap_find(ptr);
     bool is_in_slab = span != NULL && span->kind == ASHLAR_SPAN_SLAB;
-    enum ashlar_arena_place small = is_in_slab ? ASHLAR_ARENA_IN_SLAB : ashlar_arena_place_of(ptr);
+    enum ashlar_survey_place small = is_in_slab ? ASHLAR_SURVEY_IN_SLAB
+                                                : ashlar_survey_place_of(ptr);
     enum ashlar_large_place large = ashlar_large_diagnose(ptr);
-    if (small == ASHLAR_ARENA_IN_SLAB) {
+    if (small == ASHLAR_SURVEY_IN_SLAB) {
         what = "it is not the start of a block";
     } else if (large == ASHLAR_PLACE_INTERIOR) {
         what = "it points into a large block";
-    } else if (large == ASHLAR_PLACE_FREED || small == ASHLAR_ARENA_IDLE) {
+    } else if (large == ASHLAR_PLACE_FREED || small == ASHLAR_SURVEY_IDLE) {
         what = "the block is free already";
         if (crime == ASHLAR_CRIME_INVALID_FREE)
             crime = ASHLAR_CRIME_DOUBLE_FREE;
@@ -376,7 +378,7 @@ void ashlar_route_usage(struct ashlar_usage *usage)
     for (unsigned i = 0; i < ASHLAR_CLASS_COUNT; i++)
         usage->classes[i].object_bytes = ashlar_class_size(i);
     for (unsigned i = 0; i < ashlar_arena_count(); i++)
-        (void)ashlar_arena_visit(ashlar_arena_at(i), add_slab, usage);
+        (void)ashlar_survey_slabs(ashlar_arena_at(i), add_slab, usage);
     usage->small_idle_bytes = ashlar_count_read(arena_dirty_bytes);
     struct ashlar_large_usage large = ashlar_large_usage();
     usage->large_live_bytes = large.live_bytes;

@@ -39,11 +39,6 @@ static bool is_mine(const struct ashlar_tcache *cache, const struct ashlar_slab 
     return ashlar_span_owner(&slab->span) == (uintptr_t)cache;
 }
 
-static bool can_serve(const struct ashlar_slab *slab)
-{
-    return slab->free != slab->end || slab->carved != ashlar_slab_capacity(slab);
-}
-
 static void make_available(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
     ashlar_list_push_front(&cache->available[slab->class_id], &slab->link);
@@ -83,24 +78,27 @@ static void collect(struct ashlar_tcache *cache, struct ashlar_slab *slab)
     bool was_asleep = slab->is_asleep;
     if (was_asleep)
         disturb(slab);
-    ashlar_slab_collect(slab);
+    if (ashlar_slab_has_remote(slab))
+        ashlar_slab_collect(slab);
     if (!was_asleep)
         return;
-    if (can_serve(slab))
+    if (ashlar_slab_can_serve(slab))
         make_available(cache, slab);
     else
         exhaust(cache, slab);
 }
 
-/* Lets go of the descriptor of an exhausted slab that is gone, as any is sooner or later: it looks
-   full to its owner. */
-static void bury(struct ashlar_tcache *cache, struct ashlar_slab *slab)
+/* Lets go of the descriptor of an exhausted or available slab, if the slab is gone. */
+static bool bury_if_gone(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
+    if (!ashlar_slab_is_gone(slab) || slab->is_in_flight)
+        return false;
     if (slab->is_idle)
         ashlar_idle_strike(&cache->idle, slab);
     ashlar_list_remove(&slab->link);
     ashlar_list_remove(&slab->all);
     ashlar_arena_bury(slab);
+    return true;
 }
 
 /* Asks other threads to tell when they free something into the exhausted slabs. Those into which
@@ -116,10 +114,8 @@ static void park_exhausted(struct ashlar_tcache *cache)
             slab->is_exhausted = false;
             continue;
         }
-        if (ashlar_slab_is_gone(slab)) {
-            bury(cache, slab);
+        if (bury_if_gone(cache, slab))
             continue;
-        }
         collect(cache, slab);
         ashlar_tcache_settle(cache, slab);
     }
@@ -147,12 +143,17 @@ static void deactivate(struct ashlar_tcache *cache, unsigned class_id)
     cache->active[class_id] = &ashlar_tcache_nobody;
     if (slab == &ashlar_tcache_nobody)
         return;
-    slab->is_active = false;
     slab->span.used -= ashlar_slab_hold(slab);
-    if (can_serve(slab))
+    if (ashlar_slab_can_serve(slab))
         ashlar_list_push_back(&cache->available[class_id], &slab->link);
     else
         exhaust(cache, slab);
+    ashlar_slab_deactivate(slab);
+    /* While it was active nobody could tell. */
+    if (ashlar_slab_has_remote(slab) && ashlar_slab_is_emptied(slab)) {
+        (void)ashlar_arena_note_emptied();
+        ashlar_purger_wake();
+    }
 }
 
 /* Gives an empty slab back to its arena; when a fork is under way it stays available. */
@@ -198,13 +199,6 @@ void ashlar_tcache_settle(struct ashlar_tcache *cache, struct ashlar_slab *slab)
         retire_oldest(cache);
 }
 
-void ashlar_tcache_emptied(struct ashlar_tcache *cache, struct ashlar_slab *slab)
-{
-    if (slab->is_asleep)
-        wake(cache, slab);
-    ashlar_tcache_settle(cache, slab);
-}
-
 /* Looks at the slabs that other threads put on the pending stack. */
 static void take_pending(struct ashlar_tcache *cache)
 {
@@ -221,31 +215,58 @@ static void take_pending(struct ashlar_tcache *cache)
     }
 }
 
-static void activate(struct ashlar_tcache *cache, struct ashlar_slab *slab)
+void ashlar_tcache_emptied(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
-    slab->is_active = true;
-    slab->span.used += ashlar_slab_hold(slab);
-    cache->active[slab->class_id] = slab;
+    /* With what others have freed: else the last free, if it is the owner's, would tell nobody. */
+    if (slab->is_asleep)
+        collect(cache, slab);
+    if (slab->is_in_flight)
+        take_pending(cache);
+    else
+        ashlar_tcache_settle(cache, slab);
 }
 
-static struct ashlar_slab *first_available(struct ashlar_tcache *cache, unsigned class_id)
+/* Makes a slab of the cache the active one of its class; false: its memory is taken away. */
+static bool activate(struct ashlar_tcache *cache, struct ashlar_slab *slab)
 {
-    struct ashlar_list *link = ashlar_list_first(&cache->available[class_id]);
-    return link != NULL ? ASHLAR_CONTAINER_OF(link, struct ashlar_slab, link) : NULL;
-}
-
-static bool fetch_slab(struct ashlar_tcache *cache, unsigned class_id)
-{
-    struct ashlar_slab *slab = ashlar_arena_get(cache->arena, class_id, &cache->owner);
-    if (slab == NULL)
+    if (!ashlar_slab_activate(slab))
         return false;
-    ashlar_slab_collect(slab);
-    ashlar_list_push_front(&cache->slabs, &slab->all);
-    deactivate(cache, class_id);
-    activate(cache, slab);
-    cache->idle.fetched++;
-    ashlar_purger_look_if_grown();
+    deactivate(cache, slab->class_id);
+    cache->active[slab->class_id] = slab;
     return true;
+}
+
+/* Makes the first available slab of a class the active one; false: there is none. */
+static bool activate_available(struct ashlar_tcache *cache, unsigned class_id)
+{
+    struct ashlar_list *head = &cache->available[class_id];
+    struct ashlar_list *link = ashlar_list_first(head);
+    while (link != NULL) {
+        struct ashlar_slab *slab = ASHLAR_CONTAINER_OF(link, struct ashlar_slab, link);
+        if (activate(cache, slab)) {
+            ashlar_list_remove(link);
+            return true;
+        }
+        link = ashlar_list_next(head, link);
+        (void)bury_if_gone(cache, slab);
+    }
+    return false;
+}
+
+/* The same with one of the arena's; false: out of memory, or a fork under way. */
+static bool activate_fetched(struct ashlar_tcache *cache, unsigned class_id)
+{
+    struct ashlar_slab *slab;
+    while ((slab = ashlar_arena_get(cache->arena, class_id, &cache->owner)) != NULL) {
+        ashlar_list_push_front(&cache->slabs, &slab->all);
+        cache->idle.fetched++;
+        if (activate(cache, slab)) {
+            ashlar_purger_look_if_grown();
+            return true;
+        }
+        make_available(cache, slab); /* for it to be buried */
+    }
+    return false;
 }
 
 /*
@@ -255,24 +276,17 @@ static bool fetch_slab(struct ashlar_tcache *cache, unsigned class_id)
 static bool refill(struct ashlar_tcache *cache, unsigned class_id)
 {
     struct ashlar_slab *slab = cache->active[class_id];
-    if (slab != &ashlar_tcache_nobody && ashlar_slab_collect(slab) != 0)
+    if (ashlar_slab_has_remote(slab) && ashlar_slab_collect(slab) != 0)
         return true;
     take_pending(cache);
-    struct ashlar_slab *available = first_available(cache, class_id);
-    if (available == NULL && !ashlar_list_is_empty(&cache->exhausted)) {
+    bool is_other = activate_available(cache, class_id);
+    if (!is_other && !ashlar_list_is_empty(&cache->exhausted)) {
         park_exhausted(cache);
-        available = first_available(cache, class_id);
+        is_other = activate_available(cache, class_id);
     }
-    if (available != NULL) {
-        ashlar_list_remove(&available->link);
-        deactivate(cache, class_id);
-        activate(cache, available);
-        return available->free != available->end || ashlar_slab_collect(available) != 0 ||
-               ashlar_slab_carve(available) || refill(cache, class_id);
-    }
-    if (slab != &ashlar_tcache_nobody && ashlar_slab_carve(slab))
+    if (!is_other && slab != &ashlar_tcache_nobody && ashlar_slab_carve(slab))
         return true;
-    if (!fetch_slab(cache, class_id))
+    if (!is_other && !activate_fetched(cache, class_id))
         return rouse(cache, class_id) && refill(cache, class_id);
     slab = cache->active[class_id];
     return slab->free != slab->end || ashlar_slab_carve(slab) || refill(cache, class_id);
@@ -372,6 +386,8 @@ void ashlar_tcache_give_back(struct ashlar_tcache *cache)
         while (link != NULL) {
             struct ashlar_slab *slab = ASHLAR_CONTAINER_OF(link, struct ashlar_slab, link);
             link = ashlar_list_next(head, link);
+            if (bury_if_gone(cache, slab))
+                continue;
             ashlar_slab_collect(slab);
             if (is_empty(slab))
                 give_back(slab);

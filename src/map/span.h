@@ -25,8 +25,14 @@ enum ashlar_span_kind {
 
 struct ashlar_span {
     _Atomic uintptr_t owner;
-    enum ashlar_span_kind kind;
-    uint32_t used; /* slab: objects in use, see small/slab.h; owner only */
+    union {
+        struct {
+            uint32_t used;   /* slab: objects in use, see small/slab.h; owner only */
+            uint16_t asleep; /* slab: what was taken from `used`; 0 but while asleep; owner only */
+            uint16_t kind;   /* enum ashlar_span_kind */
+        };
+        uint64_t state; /* all three, for a look at one moment */
+    };
 };
 
 static inline uintptr_t ashlar_span_owner(const struct ashlar_span *span)

@@ -30,6 +30,7 @@
 
 static struct ashlar_arena arenas[ASHLAR_ARENA_MAX];
 static _Atomic uint64_t next_take_back_ms;
+static _Atomic size_t adoptable_slabs[ASHLAR_CLASS_COUNT]; /* of all arenas: with free objects */
 static _Atomic size_t emptied_slabs; /* by other threads, since they were last looked for */
 static _Atomic unsigned arena_count;
 static struct ashlar_meta_pool slab_pool = {.object_bytes = sizeof(struct ashlar_slab)};
@@ -66,18 +67,57 @@ static void drop_chunk(struct ashlar_arena *arena, struct ashlar_chunk *chunk)
     ashlar_lock_release(&arena->lock);
 }
 
-/* An abandoned slab of the class, for the new owner; NULL: none. */
-static struct ashlar_slab *adopt_slab(struct ashlar_arena *arena, unsigned class_id,
-                                      struct ashlar_slab_owner *owner)
+/* Those that are of use to a new owner stand first. Arena locked. */
+static void list_abandoned(struct ashlar_arena *arena, struct ashlar_slab *slab)
+{
+    struct ashlar_list *head = &arena->abandoned[slab->class_id];
+    if (!ashlar_slab_can_serve(slab)) {
+        ashlar_list_push_back(head, &slab->all);
+        return;
+    }
+    ashlar_list_push_front(head, &slab->all);
+    atomic_fetch_add_explicit(&adoptable_slabs[slab->class_id], 1, memory_order_relaxed);
+}
+
+static void unlist_abandoned(struct ashlar_slab *slab)
+{
+    ashlar_list_remove(&slab->all);
+    if (ashlar_slab_can_serve(slab))
+        atomic_fetch_sub_explicit(&adoptable_slabs[slab->class_id], 1, memory_order_relaxed);
+}
+
+/* An abandoned slab of the class with free objects, for its new owner, arena locked; NULL: none. */
+static struct ashlar_slab *adopt_of(struct ashlar_arena *arena, unsigned class_id,
+                                    struct ashlar_slab_owner *owner)
 {
     struct ashlar_list *link = ashlar_list_first(&arena->abandoned[class_id]);
     if (link == NULL)
         return NULL;
     struct ashlar_slab *slab = ASHLAR_CONTAINER_OF(link, struct ashlar_slab, all);
-    ashlar_list_remove(&slab->all);
+    if (!ashlar_slab_can_serve(slab))
+        return NULL;
+    unlist_abandoned(slab);
     ashlar_span_set_owner(&slab->span, (uintptr_t)owner);
     ashlar_slab_adopt(slab);
     ashlar_count(slabs_adopted);
+    return slab;
+}
+
+/* The same of any arena, the thread's own first: threads whose predecessors were of another one
+   would leave the slabs behind that hold what they were handed. NULL: none, or a fork under way. */
+static struct ashlar_slab *adopt_slab(const struct ashlar_arena *own, unsigned class_id,
+                                      struct ashlar_slab_owner *owner)
+{
+    struct ashlar_slab *slab = NULL;
+    unsigned count = ashlar_arena_count();
+    for (unsigned i = 0; i < count && slab == NULL; i++) {
+        struct ashlar_arena *arena = &arenas[((size_t)(own - arenas) + i) % count];
+        if (atomic_load_explicit(&adoptable_slabs[class_id], memory_order_relaxed) == 0 ||
+            !ashlar_lock_take(&arena->lock))
+            break;
+        slab = adopt_of(arena, class_id, owner);
+        ashlar_lock_release(&arena->lock);
+    }
     return slab;
 }
 
@@ -129,39 +169,33 @@ static bool add_chunk(struct ashlar_arena *arena, unsigned need_slices)
     return true;
 }
 
-/* A slab cut off the chunks there are, arena locked; NULL: out of memory, or of slices. */
-static struct ashlar_slab *fresh_slab(struct ashlar_arena *arena, unsigned class_id,
-                                      struct ashlar_slab_owner *owner, bool *needs_chunk)
+/* A slab cut off the chunks there are; NULL: out of memory, a fork under way, or a chunk is
+   needed. */
+static struct ashlar_slab *get_slab(struct ashlar_arena *arena, unsigned class_id,
+                                    struct ashlar_slab_owner *owner, bool *needs_chunk)
 {
+    *needs_chunk = false;
     struct ashlar_slab *slab = ashlar_meta_get(&slab_pool);
     if (slab == NULL)
         return NULL;
+    if (!ashlar_lock_take(&arena->lock)) {
+        ashlar_meta_put(&slab_pool, slab);
+        return NULL;
+    }
     struct ashlar_chunk *chunk;
     unsigned ndirty;
     unsigned first = ashlar_chunklist_take_run(&arena->chunks, ashlar_slab_slices(class_id), &chunk,
                                                &ndirty);
     *needs_chunk = first == ASHLAR_SLICE_NONE;
-    if (*needs_chunk) {
-        ashlar_meta_put(&slab_pool, slab);
-        return NULL;
+    if (!*needs_chunk) {
+        cut_slab(slab, chunk, first, class_id, owner);
+        slab->ntouched = (uint8_t)ndirty;
     }
-    cut_slab(slab, chunk, first, class_id, owner);
-    slab->ntouched = (uint8_t)ndirty;
-    return slab;
-}
-
-/* A slab of what the arena has; NULL: out of memory, a fork under way, or a chunk is needed. */
-static struct ashlar_slab *get_slab(struct ashlar_arena *arena, unsigned class_id,
-                                    struct ashlar_slab_owner *owner, bool *needs_chunk)
-{
-    *needs_chunk = false;
-    if (!ashlar_lock_take(&arena->lock))
-        return NULL;
-    struct ashlar_slab *slab = adopt_slab(arena, class_id, owner);
-    if (slab == NULL)
-        slab = fresh_slab(arena, class_id, owner, needs_chunk);
     ashlar_lock_release(&arena->lock);
-    return slab;
+    if (!*needs_chunk)
+        return slab;
+    ashlar_meta_put(&slab_pool, slab);
+    return NULL;
 }
 
 size_t ashlar_arena_note_emptied(void)
@@ -180,25 +214,13 @@ bool ashlar_arena_is_take_back_due(void)
     return emptied >= TAKE_BACK_LEAST && emptied >= ashlar_count_read(slabs) / TAKE_BACK_PART;
 }
 
-/* The first slab from *slice on, arena locked, or NULL; *slice is behind it then, for the next. */
-static struct ashlar_slab *next_slab(const struct ashlar_chunk *chunk, unsigned *slice)
-{
-    while (*slice < chunk->nslices) {
-        struct ashlar_span *span = ashlar_pagemap_find(chunk->base + *slice * ASHLAR_SLICE_BYTES);
-        *slice += span != NULL ? ashlar_slab_of(span)->nslices : 1;
-        if (span != NULL)
-            return ashlar_slab_of(span);
-    }
-    return NULL;
-}
-
 /* Arena locked. */
 static bool take_back_in(struct ashlar_chunk *chunk, void *context)
 {
     (void)context;
     unsigned slice = 0;
     struct ashlar_slab *slab;
-    while ((slab = next_slab(chunk, &slice)) != NULL) {
+    while ((slab = ashlar_slab_next_in(chunk, &slice)) != NULL) {
         if (!ashlar_slab_take_away(slab))
             continue;
         put_slices(slab);
@@ -260,8 +282,11 @@ static struct ashlar_slab *borrow_slab(const struct ashlar_arena *own, unsigned 
 struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_id,
                                      struct ashlar_slab_owner *owner)
 {
+    struct ashlar_slab *slab = adopt_slab(arena, class_id, owner);
+    if (slab != NULL)
+        return slab;
     bool needs_chunk;
-    struct ashlar_slab *slab = get_slab(arena, class_id, owner, &needs_chunk);
+    slab = get_slab(arena, class_id, owner, &needs_chunk);
     if (needs_chunk && ashlar_arena_is_take_back_due()) {
         ashlar_arena_take_back_all();
         slab = get_slab(arena, class_id, owner, &needs_chunk);
@@ -313,7 +338,7 @@ void ashlar_arena_abandon(struct ashlar_slab *slab)
     if (slab->span.used == 0)
         idle = put_slab(arena, slab);
     else
-        ashlar_list_push_front(&arena->abandoned[slab->class_id], &slab->all);
+        list_abandoned(arena, slab);
     ashlar_lock_release(&arena->lock);
     drop_chunk(arena, idle);
 }
@@ -329,12 +354,13 @@ enum ashlar_arena_free ashlar_arena_free_abandoned(struct ashlar_slab *slab, cha
         return ASHLAR_FREE_RETRY;
     }
     struct ashlar_chunk *idle = NULL;
+    unlist_abandoned(slab);
     ashlar_slab_push(slab, object);
     ashlar_slab_collect(slab);
-    if (slab->span.used == 0) {
-        ashlar_list_remove(&slab->all);
+    if (slab->span.used == 0)
         idle = put_slab(arena, slab);
-    }
+    else
+        list_abandoned(arena, slab);
     ashlar_lock_release(&arena->lock);
     drop_chunk(arena, idle);
     return ASHLAR_FREE_DONE;
@@ -466,65 +492,4 @@ void ashlar_arena_trim_all(void)
     ashlar_arena_take_back_all();
     for (unsigned i = 0; i < ashlar_arena_count(); i++)
         (void)ashlar_arena_trim(&arenas[i]);
-}
-
-struct slab_visit {
-    void (*visit)(const struct ashlar_slab *slab, void *context);
-    void *context;
-};
-
-static bool visit_slabs(struct ashlar_chunk *chunk, void *context)
-{
-    const struct slab_visit *slabs = context;
-    unsigned slice = 0;
-    const struct ashlar_slab *slab;
-    while ((slab = next_slab(chunk, &slice)) != NULL)
-        slabs->visit(slab, slabs->context);
-    return true;
-}
-
-bool ashlar_arena_visit(struct ashlar_arena *arena,
-                        void (*visit)(const struct ashlar_slab *slab, void *context), void *context)
-{
-    struct slab_visit slabs = {visit, context};
-    if (!ashlar_lock_take_patiently(&arena->lock))
-        return false;
-    ashlar_chunklist_visit(&arena->chunks, visit_slabs, &slabs);
-    ashlar_lock_release(&arena->lock);
-    return true;
-}
-
-struct address_search {
-    uintptr_t address;
-    enum ashlar_arena_place place;
-};
-
-static void find_in_slab(const struct ashlar_slab *slab, void *context)
-{
-    struct address_search *search = context;
-    if (search->address - (uintptr_t)slab->base < slab_bytes(slab))
-        search->place = ASHLAR_ARENA_IN_SLAB;
-}
-
-static bool find_address(struct ashlar_chunk *chunk, void *context)
-{
-    struct address_search *search = context;
-    if (search->address - (uintptr_t)chunk->base >= chunk->nslices * ASHLAR_SLICE_BYTES)
-        return true;
-    search->place = ASHLAR_ARENA_IDLE;
-    visit_slabs(chunk, &(struct slab_visit){find_in_slab, search});
-    return false;
-}
-
-enum ashlar_arena_place ashlar_arena_place_of(const void *address)
-{
-    struct address_search search = {(uintptr_t)address, ASHLAR_ARENA_NOWHERE};
-    for (unsigned i = 0; i < ashlar_arena_count() && search.place == ASHLAR_ARENA_NOWHERE; i++) {
-        struct ashlar_arena *arena = ashlar_arena_at(i);
-        if (!ashlar_lock_take(&arena->lock))
-            break;
-        ashlar_chunklist_visit(&arena->chunks, find_address, &search);
-        ashlar_lock_release(&arena->lock);
-    }
-    return search.place;
 }

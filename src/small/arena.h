@@ -37,9 +37,10 @@ struct ashlar_arena *ashlar_arena_at(unsigned index);
 unsigned ashlar_arena_count(void);
 
 /*
- * A slab of a class for `owner`: an abandoned one with free objects, else a fresh one; of another
- * arena rather than of a new chunk, if these hold much idle memory. It is in the page map and
- * belongs to the caller. NULL: out of memory, or a fork under way.
+ * A slab of a class for `owner`: an abandoned one, of whatever arena, else a fresh one; of another
+ * arena rather than of a new chunk, if these hold much idle memory. It belongs to the caller, but
+ * an abandoned one may have been emptied, and taken away again. NULL: out of memory, or a fork
+ * under way.
  */
 struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_id,
                                      struct ashlar_slab_owner *owner);
@@ -84,20 +85,5 @@ bool ashlar_arena_trim(struct ashlar_arena *arena);
 
 /* The same for every arena in use. */
 void ashlar_arena_trim_all(void);
-
-/* Calls `visit` for each slab of the arena, under its lock, which is waited for while a fork is
-   under way. False: the calling thread holds it already. */
-bool ashlar_arena_visit(struct ashlar_arena *arena,
-                        void (*visit)(const struct ashlar_slab *slab, void *context),
-                        void *context);
-
-enum ashlar_arena_place {
-    ASHLAR_ARENA_NOWHERE, /* in no chunk, or a fork is under way */
-    ASHLAR_ARENA_IDLE,    /* in a chunk, where no slab is */
-    ASHLAR_ARENA_IN_SLAB, /* in a slab, be there an object or not yet */
-};
-
-/* Where an address is. Slow; for diagnosis. */
-enum ashlar_arena_place ashlar_arena_place_of(const void *address);
 
 #endif

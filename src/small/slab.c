@@ -85,8 +85,8 @@ void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, u
     slab->class_id = (uint8_t)class_id;
     slab->nslices = (uint8_t)nslices;
     slab->is_asleep = false;
-    slab->asleep = 0;
-    slab->is_active = false;
+    slab->span.asleep = 0;
+    atomic_store_explicit(&slab->is_active, false, memory_order_relaxed);
     slab->is_in_flight = false;
     slab->is_idle = false;
     slab->is_exhausted = false;
@@ -106,6 +106,13 @@ static uint64_t next_offset(const struct ashlar_slab *slab, uint64_t offset)
     return (*ashlar_slab_link(slab->base + offset) ^ slab->key) - (uintptr_t)slab->base;
 }
 
+/* Both at once, for who looks at them from another thread. */
+static void set_used(struct ashlar_slab *slab, uint32_t used, uint32_t asleep)
+{
+    struct ashlar_span next = {.used = used, .asleep = (uint16_t)asleep, .kind = slab->span.kind};
+    __atomic_store_n(&slab->span.state, next.state, __ATOMIC_RELEASE);
+}
+
 void ashlar_slab_sleep(struct ashlar_slab *slab)
 {
     uint32_t few = (uint32_t)(WAKE_BYTES / ashlar_slab_object_bytes(slab));
@@ -113,17 +120,13 @@ void ashlar_slab_sleep(struct ashlar_slab *slab)
     /* One that has lost its list to an overwritten link may have less in use. */
     few = few < slab->span.used ? few : slab->span.used;
     slab->is_asleep = true;
-    slab->asleep = (uint16_t)(slab->span.used - few);
-    atomic_signal_fence(memory_order_seq_cst); /* see used_objects */
-    slab->span.used = few;
+    set_used(slab, few, slab->span.used - few);
 }
 
 void ashlar_slab_wake(struct ashlar_slab *slab)
 {
     slab->is_asleep = false;
-    slab->span.used += slab->asleep;
-    atomic_signal_fence(memory_order_seq_cst);
-    slab->asleep = 0;
+    set_used(slab, slab->span.used + slab->span.asleep, 0);
 }
 
 /* Bytes at the front, in whole granules, in which all starts are those of objects that exist. */
@@ -194,7 +197,7 @@ static uint32_t take_list(struct ashlar_slab *slab, uint64_t word)
         *ashlar_slab_link((char *)tail_address(slab, word)) = slab->free ^ slab->key;
     slab->free = head_address(slab, word);
     ashlar_assert(slab->span.used >= count);
-    slab->span.used -= count;
+    set_used(slab, slab->span.used - count, slab->span.asleep);
     return count;
 }
 
@@ -202,7 +205,7 @@ uint32_t ashlar_slab_collect(struct ashlar_slab *slab)
 {
     uint64_t word = atomic_load_explicit(&slab->remote, memory_order_relaxed);
     do {
-        if ((word & COUNT_MASK) == 0)
+        if ((word & COUNT_MASK) == 0 || (word & TAKEN) != 0)
             return 0;
     } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &word, word & ABANDONED,
                                                     memory_order_acquire, memory_order_relaxed));
@@ -211,20 +214,38 @@ uint32_t ashlar_slab_collect(struct ashlar_slab *slab)
 
 static void push_pending(struct ashlar_slab *slab)
 {
-    struct ashlar_slab_owner *owner =
-        (struct ashlar_slab_owner *)ashlar_span_owner(&slab->span);
+    struct ashlar_slab_owner *owner = (struct ashlar_slab_owner *)ashlar_span_owner(&slab->span);
     struct ashlar_slab *top = atomic_load_explicit(&owner->pending, memory_order_relaxed);
     do
         slab->pending_next = top;
-    while (!atomic_compare_exchange_weak_explicit(&owner->pending, &top, slab,
-                                                  memory_order_release, memory_order_relaxed));
+    while (!atomic_compare_exchange_weak_explicit(&owner->pending, &top, slab, memory_order_release,
+                                                  memory_order_relaxed));
 }
 
-/* True when the remote list of this word has every object that fits into the slab. */
+/* Objects handed out and the hold, from any thread: a moment's truth. */
+__attribute__((no_sanitize_thread)) static size_t used_objects(const struct ashlar_slab *slab)
+{
+    struct ashlar_span span = {.state = __atomic_load_n(&slab->span.state, __ATOMIC_ACQUIRE)};
+    return (size_t)span.used + span.asleep;
+}
+
+static uint64_t list_count(uint64_t word)
+{
+    return (word & COUNT_MASK) / COUNT_ONE;
+}
+
+/*
+ * True when the remote list of this word has every object that is handed out: all that fit into the
+ * slab, so that its owner has none to give, or all that its owner, who does not allocate from it,
+ * has not got back.
+ */
 static bool has_all(const struct ashlar_slab *slab, uint64_t word)
 {
-    uint64_t count = (word & COUNT_MASK) / COUNT_ONE;
-    return count * ashlar_slab_object_bytes(slab) == ashlar_slab_capacity(slab);
+    uint64_t count = list_count(word);
+    if (count * ashlar_slab_object_bytes(slab) == ashlar_slab_capacity(slab))
+        return true;
+    return count != 0 && !atomic_load_explicit(&slab->is_active, memory_order_acquire) &&
+           used_objects(slab) == count;
 }
 
 enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *object)
@@ -240,10 +261,10 @@ enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *
         *ashlar_slab_link(object) = head_address(slab, old) ^ slab->key;
         uint64_t tail = (old & COUNT_MASK) != 0 ? old & PLACE_MASK << PLACE_BITS
                                                 : place << PLACE_BITS;
-        next = ((old & COUNT_MASK) + COUNT_ONE) | tail | place;
+        next = (old & TAKEN) | ((old & COUNT_MASK) + COUNT_ONE) | tail | place;
         is_last = has_all(slab, next);
-    } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &old, next,
-                                                    memory_order_acq_rel, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &old, next, memory_order_acq_rel,
+                                                    memory_order_relaxed));
     /* Acquired: the owner word as it was when PARKED was set. A slab somebody is about to put on
        its owner's pending stack keeps that owner, even if the thread exits, until it was seen
        there: see tcache.c. */
@@ -252,13 +273,44 @@ enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *
     return is_last ? ASHLAR_REMOTE_EMPTIED : ASHLAR_REMOTE_DONE;
 }
 
+static bool can_be_taken(const struct ashlar_slab *slab, uint64_t word)
+{
+    return (word & (ABANDONED | TAKEN | GONE)) == 0 && has_all(slab, word);
+}
+
+bool ashlar_slab_is_emptied(const struct ashlar_slab *slab)
+{
+    return can_be_taken(slab, atomic_load_explicit(&slab->remote, memory_order_relaxed));
+}
+
 bool ashlar_slab_take_away(struct ashlar_slab *slab)
 {
+    uint64_t word = atomic_load_explicit(&slab->remote, memory_order_acquire);
+    if (!can_be_taken(slab, word) ||
+        !atomic_compare_exchange_strong(&slab->remote, &word, word | TAKEN))
+        return false;
+    /* From here on its owner can neither allocate from it nor collect, so what is handed out only
+       becomes less. */
+    if (has_all(slab, word))
+        return true;
+    atomic_fetch_and_explicit(&slab->remote, ~TAKEN, memory_order_release);
+    return false;
+}
+
+bool ashlar_slab_activate(struct ashlar_slab *slab)
+{
+    atomic_store_explicit(&slab->is_active, true, memory_order_relaxed);
     uint64_t word = atomic_load_explicit(&slab->remote, memory_order_relaxed);
-    /* A full list has no flag beside it but ABANDONED, and such slabs go with their last object. */
-    return has_all(slab, word) && (word & ABANDONED) == 0 &&
-           atomic_compare_exchange_strong_explicit(&slab->remote, &word, TAKEN,
-                                                   memory_order_acquire, memory_order_relaxed);
+    do {
+        if ((word & (TAKEN | GONE)) != 0) {
+            atomic_store_explicit(&slab->is_active, false, memory_order_release);
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &word, 0, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    (void)take_list(slab, word);
+    slab->span.used += ashlar_slab_hold(slab);
+    return true;
 }
 
 void ashlar_slab_leave(struct ashlar_slab *slab)
@@ -301,20 +353,15 @@ bool ashlar_slab_is_abandoned(const struct ashlar_slab *slab)
     return (atomic_load_explicit(&slab->remote, memory_order_acquire) & ABANDONED) != 0;
 }
 
-/* Objects handed out and the hold. The slab may fall asleep or wake between two reads: then it is
-   asked again, or counts as full. */
-__attribute__((no_sanitize_thread)) static size_t used_objects(const struct ashlar_slab *slab)
+struct ashlar_slab *ashlar_slab_next_in(const struct ashlar_chunk *chunk, unsigned *slice)
 {
-    const volatile uint16_t *asleep = &slab->asleep;
-    const volatile uint32_t *used = &slab->span.used;
-    size_t sum;
-    uint16_t before;
-    do {
-        before = *asleep;
-        sum = (size_t)before + *used;
-    } while (*asleep != before);
-    size_t most = slab->carved / ashlar_slab_object_bytes(slab) + ashlar_slab_hold(slab);
-    return ashlar_min_size(sum, most);
+    while (*slice < chunk->nslices) {
+        struct ashlar_span *span = ashlar_pagemap_find(chunk->base + *slice * ASHLAR_SLICE_BYTES);
+        *slice += span != NULL ? ashlar_slab_of(span)->nslices : 1;
+        if (span != NULL)
+            return ashlar_slab_of(span);
+    }
+    return NULL;
 }
 
 /* Reads what the owner writes without asking it: statistics want a number, not a promise. */
@@ -322,8 +369,9 @@ __attribute__((no_sanitize_thread)) size_t ashlar_slab_live_objects(const struct
 {
     uint64_t remote = atomic_load_explicit(&slab->remote, memory_order_relaxed);
     size_t hold = slab->is_active ? ashlar_slab_hold(slab) : 0;
-    size_t away = (size_t)((remote & COUNT_MASK) / COUNT_ONE) + hold;
-    size_t used = used_objects(slab);
+    size_t away = (size_t)list_count(remote) + hold;
+    size_t most = slab->carved / ashlar_slab_object_bytes(slab) + hold;
+    size_t used = ashlar_min_size(used_objects(slab), most);
     return used > away ? used - away : 0;
 }
 

@@ -54,13 +54,12 @@ struct ashlar_slab {
     uint8_t class_id;         /* constant */
     uint8_t nslices;          /* constant */
     bool is_asleep;           /* full, and out of the way until some objects came back */
-    bool is_active;           /* the one its owner allocates from */
+    _Atomic bool is_active;   /* the one its owner allocates from; see ashlar_slab_activate */
 
     /* Second cache line: written by other threads. */
     _Atomic uint64_t remote;  /* see slab.c: list of objects freed by other threads, flags */
     struct ashlar_slab *pending_next;
     uint32_t carved;               /* owner: bytes whose objects exist */
-    uint16_t asleep;               /* owner: what was taken from `used`; 0 but while asleep */
     bool is_in_flight : 1;         /* owner: somebody is putting it on the pending stack, or has */
     bool is_idle : 1;              /* owner: noted as empty, see front/tcache */
     bool is_exhausted : 1;         /* owner: asleep, and on its list of such, see front/tcache */
@@ -90,6 +89,12 @@ static inline size_t ashlar_slab_object_bytes(const struct ashlar_slab *slab)
 static inline uint32_t ashlar_slab_hold(const struct ashlar_slab *slab)
 {
     return slab->class_id < ASHLAR_CLASS_MEDIUM ? 1 : 0;
+}
+
+/* Whether there is something to be had from it without looking at what others have freed. */
+static inline bool ashlar_slab_can_serve(const struct ashlar_slab *slab)
+{
+    return slab->free != slab->end || slab->carved != slab->end - (uintptr_t)slab->base;
 }
 
 /* Bytes of all its objects, a multiple of their size. */
@@ -135,12 +140,27 @@ ASHLAR_INLINE bool ashlar_slab_looks_free(const struct ashlar_slab *slab, char *
    one chance in 2^50. */
 bool ashlar_slab_has_link(const struct ashlar_slab *slab, char *object);
 
+/* One object less is in use, after all that was done to it: whoever learns of that may take the
+   memory away (see ashlar_slab_take_away). x86-64 stores in order by itself, and then one
+   instruction does it. */
+ASHLAR_INLINE uint32_t ashlar_slab_lower_used(struct ashlar_slab *slab)
+{
+#ifdef __x86_64__
+    atomic_signal_fence(memory_order_release);
+    return --slab->span.used;
+#else
+    uint32_t used = slab->span.used - 1;
+    __atomic_store_n(&slab->span.used, used, __ATOMIC_RELEASE);
+    return used;
+#endif
+}
+
 /* Puts an object back; gives what is used now. Owner only. */
 ASHLAR_INLINE uint32_t ashlar_slab_push(struct ashlar_slab *slab, char *object)
 {
     *ashlar_slab_link(object) = slab->free ^ slab->key;
     slab->free = (uintptr_t)object;
-    return --slab->span.used;
+    return ashlar_slab_lower_used(slab);
 }
 
 /* Lays a full slab to sleep: `used` is lowered so that the free which brings back the last of a few
@@ -162,11 +182,21 @@ void ashlar_slab_init(struct ashlar_slab *slab, unsigned class_id, char *base, u
    do. Owner only. */
 bool ashlar_slab_carve(struct ashlar_slab *slab);
 
+/* The first slab of a chunk from the slice *slice on, which is behind it then, for the next; NULL:
+   none. Under the arena's lock. */
+struct ashlar_slab *ashlar_slab_next_in(const struct ashlar_chunk *chunk, unsigned *slice);
+
 /* Objects handed out, from any thread: a moment's truth. */
 size_t ashlar_slab_live_objects(const struct ashlar_slab *slab);
 
 /* Takes over what other threads have freed; number of objects. Owner only. */
 uint32_t ashlar_slab_collect(struct ashlar_slab *slab);
+
+/* False when there is nothing of that. */
+static inline bool ashlar_slab_has_remote(const struct ashlar_slab *slab)
+{
+    return atomic_load_explicit(&slab->remote, memory_order_relaxed) != 0;
+}
 
 /* Law check; debug builds and tests. Owner only. */
 void ashlar_slab_verify(struct ashlar_slab *slab);
@@ -194,11 +224,26 @@ bool ashlar_slab_park(struct ashlar_slab *slab);
 bool ashlar_slab_unpark(struct ashlar_slab *slab);
 
 /*
+ * Makes the slab the one its owner allocates from, and collects; false: its memory is about to be
+ * taken away, or gone. deactivate ends that, when all else that this changes is done. Owner only.
+ */
+bool ashlar_slab_activate(struct ashlar_slab *slab);
+
+static inline void ashlar_slab_deactivate(struct ashlar_slab *slab)
+{
+    atomic_store_explicit(&slab->is_active, false, memory_order_release);
+}
+
+/*
  * Under the arena's lock: take_away claims a slab all of whose objects other threads have freed, so
  * that its owner finds nothing to collect; false: it is not so. leave, when its memory has another
  * user, leaves the descriptor to the owner, for whom the slab is gone.
  */
 bool ashlar_slab_take_away(struct ashlar_slab *slab);
+
+/* True when it could be taken away now. */
+bool ashlar_slab_is_emptied(const struct ashlar_slab *slab);
+
 void ashlar_slab_leave(struct ashlar_slab *slab);
 bool ashlar_slab_is_gone(const struct ashlar_slab *slab);
 

@@ -2,18 +2,26 @@
  * freed_by_another.c - memory that its owner does not look at again is of use when others freed it
  *
  * Symptom: one thread filled 100 MB with small blocks and waited; another freed them. All of it
- * stayed resident for good, and when the second thread allocated as much there were 200 MB.
+ * stayed resident for good, and when the second thread allocated as much there were 200 MB. So it
+ * did when the first thread had freed every tenth block itself ("part"), and others the rest, or
+ * the other way round ("late").
  *
  * The owner wakes up in the end, allocates on, and exits.
  *
  * run: ASHLAR_CONF=purge_thread:on,decay_ms:500 wait
  * run: ASHLAR_CONF=purge_thread:on,decay_ms:2000 wait
  * run: ASHLAR_CONF=decay_ms:0 wait
+ * run: ASHLAR_CONF=purge_thread:on,decay_ms:500 wait part
+ * run: ASHLAR_CONF=decay_ms:0 wait part
+ * run: ASHLAR_CONF=purge_thread:on,decay_ms:500 wait late
  * run: reuse
  * run: ASHLAR_CONF=purge_thread:off reuse
  * run: ASHLAR_CONF=decay_ms:-1,arenas:1 reuse
  * run: ASHLAR_CONF=decay_ms:-1 trim
  * run: ASHLAR_CONF=purge_thread:off trim
+ * run: reuse part
+ * run: ASHLAR_CONF=decay_ms:-1 trim part
+ * run: reuse late
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -32,7 +40,11 @@ static struct {
     size_t len;
 } blocks[BLOCKS];
 
+/* Of so many blocks the owner frees one itself. */
+#define OWN_PART 10
+
 static pthread_barrier_t barrier;
+static bool is_part, is_late;
 
 static void fill(uint64_t tag)
 {
@@ -45,18 +57,56 @@ static void fill(uint64_t tag)
     }
 }
 
-static void drop(uint64_t tag)
+/* Frees each of so many blocks, from the first one on; those that were freed before are NULL. */
+static void drop_each(size_t first, size_t step, uint64_t tag)
 {
-    for (size_t i = 0; i < BLOCKS; i++) {
+    for (size_t i = first; i < BLOCKS; i += step) {
+        if (blocks[i].block == NULL)
+            continue;
         EXPECT(pattern_holds(blocks[i].block, blocks[i].len, i + tag), "block %zu", i);
         free(blocks[i].block);
+        blocks[i].block = NULL;
     }
+}
+
+static void drop(uint64_t tag)
+{
+    drop_each(0, 1, tag);
+}
+
+static void *drop_odd(void *unused)
+{
+    drop_each(1, 2, 1);
+    return unused;
+}
+
+/* What the owner will not free itself. */
+static void drop_others(void)
+{
+    for (size_t first = 1; first < OWN_PART; first++)
+        drop_each(first, OWN_PART, 1);
+}
+
+/* What the owner has left, by two threads. */
+static void drop_rest(void)
+{
+    pthread_t helper;
+    EXPECT(pthread_create(&helper, NULL, drop_odd, NULL) == 0);
+    drop_each(0, 2, 1);
+    pthread_join(helper, NULL);
 }
 
 static void *own(void *unused)
 {
     fill(1);
+    if (is_part)
+        drop_each(0, OWN_PART, 1);
     pthread_barrier_wait(&barrier);
+    if (is_late) {
+        pthread_barrier_wait(&barrier);
+        drop_each(0, OWN_PART, 1);
+        pthread_barrier_wait(&barrier);
+    }
     pthread_barrier_wait(&barrier); /* idle meanwhile */
     fill(3);
     drop(3);
@@ -92,6 +142,8 @@ int main(int argc, char **argv)
     test_begin(60);
     if (!on_ashlar())
         SKIP("memory that another thread has freed may stay with its owner");
+    is_part = argc > 2 && strcmp(argv[2], "part") == 0;
+    is_late = argc > 2 && strcmp(argv[2], "late") == 0;
     touch_pages((char *)blocks, sizeof(blocks));
     pthread_t owner;
     EXPECT(pthread_barrier_init(&barrier, NULL, 2) == 0);
@@ -103,7 +155,16 @@ int main(int argc, char **argv)
     const char *how = argc > 1 ? argv[1] : "reuse";
     if (strcmp(how, "wait") == 0)
         sleep_ms(1000); /* nothing is kept: a purge thread is asleep by now */
-    drop(1);
+    if (is_late) {
+        drop_others();
+        sleep_ms(1000); /* whoever looks has looked */
+        pthread_barrier_wait(&barrier);
+        pthread_barrier_wait(&barrier);
+    } else if (is_part) {
+        drop_rest();
+    } else {
+        drop(1);
+    }
     check(how, before, full);
     pthread_barrier_wait(&barrier);
     pthread_join(owner, NULL);

@@ -11,6 +11,7 @@
 #include "map/meta.h"
 #include "map/pagemap.h"
 #include "small/arena.h"
+#include "small/survey.h"
 #include "unit/defaults.h"
 #include "unit/fake_os.h"
 
@@ -18,7 +19,7 @@
 #define HOLE_BYTES (9 * ASHLAR_GIB)
 
 /* Classes whose slabs are of 16, 27 and 32 slices. */
-static const unsigned classes[] = {3, 72, 87};
+static const unsigned classes[] = {3, 72, 79};
 
 static struct ashlar_slab_owner owners[2];
 static struct ashlar_arena *arena;
@@ -77,6 +78,13 @@ static struct ashlar_slab *get_used(void)
     memset(object, 0xee, ashlar_slab_object_bytes(slab));
     assert_int_equal(ashlar_slab_push(slab, object), 0);
     return slab;
+}
+
+/* The owner allocates from another one: as it does, is_active last. */
+static void deactivate(struct ashlar_slab *slab)
+{
+    slab->span.used -= ashlar_slab_hold(slab);
+    ashlar_slab_deactivate(slab);
 }
 
 static void carve_all(struct ashlar_slab *slab)
@@ -266,7 +274,7 @@ static void a_shut_lock_refuses_and_leaves_all_as_it_was(void **state)
     assert_null(get(classes[1]));
     assert_false(ashlar_arena_put(slab));
     assert_int_equal(ashlar_arena_free_abandoned(orphan, one), ASHLAR_FREE_REFUSED);
-    assert_int_equal(ashlar_arena_place_of(slab->base), ASHLAR_ARENA_NOWHERE);
+    assert_int_equal(ashlar_survey_place_of(slab->base), ASHLAR_SURVEY_NOWHERE);
     assert_false(ashlar_arena_trim(arena));
     ashlar_arena_tick(arena, now_ms += 10000);
     ashlar_lock_reopen(&arena->lock, false);
@@ -313,9 +321,138 @@ static void an_abandoned_slab_is_adopted_before_a_fresh_one_is_cut(void **state)
     assert_int_equal(slab->span.used, 1);
     struct ashlar_slab *fresh = get(classes[0]);
     assert_ptr_not_equal(fresh, slab);
-    assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_DONE);
+    assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_EMPTIED); /* not active */
     assert_int_equal(ashlar_slab_collect(slab), 1);
     assert_true(ashlar_arena_put(slab) && ashlar_arena_put(other) && ashlar_arena_put(fresh));
+}
+
+/* A slab of the arena with one live object. */
+static struct ashlar_slab *get_with_one(unsigned index, unsigned class_id, char **object)
+{
+    struct ashlar_slab *slab = ashlar_arena_get(ashlar_arena_at(index), class_id, &owners[1]);
+    assert_ptr_equal(slab->chunk->arena, ashlar_arena_at(index));
+    *object = memset(pop(slab), 0xaa, ashlar_slab_object_bytes(slab));
+    return slab;
+}
+
+/* The same, without an owner. */
+static struct ashlar_slab *leave_behind(unsigned index, unsigned class_id, char **object)
+{
+    struct ashlar_slab *slab = get_with_one(index, class_id, object);
+    ashlar_arena_abandon(slab);
+    return slab;
+}
+
+/* Symptom: threads whose predecessors were of another arena took fresh memory, and what those had
+   left behind stayed for good. */
+static void an_abandoned_slab_of_any_arena_is_adopted_before_a_fresh_one_is_cut(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++) {
+        char *objects[3];
+        struct ashlar_slab *third = leave_behind(2, classes[i], &objects[2]);
+        struct ashlar_slab *other_class = leave_behind(2, classes[i] - 1, &objects[1]);
+        uint64_t adopted = ashlar_count_read(slabs_adopted);
+        size_t nslabs = ashlar_count_read(slabs);
+        assert_ptr_equal(get(classes[i]), third);
+        assert_int_equal(ashlar_count_read(slabs_adopted), adopted + 1);
+        assert_int_equal(ashlar_count_read(slabs), nslabs);
+        assert_int_equal(ashlar_span_owner(&third->span), (uintptr_t)&owners[0]);
+        assert_false(ashlar_slab_is_abandoned(third));
+        assert_int_equal((unsigned char)objects[2][ashlar_class_size(classes[i]) - 1], 0xaa);
+        struct ashlar_slab *fresh = get(classes[i]);
+        assert_ptr_equal(fresh->chunk->arena, arena);
+        assert_int_equal(fresh->carved, 0);
+        assert_int_equal(ashlar_slab_push(third, objects[2]), 0);
+        assert_true(ashlar_arena_put(third) && ashlar_arena_put(fresh));
+        assert_int_equal(ashlar_arena_free_abandoned(other_class, objects[1]), ASHLAR_FREE_DONE);
+        (void)ashlar_arena_trim(ashlar_arena_at(2));
+    }
+}
+
+static void abandoned_slabs_of_the_threads_own_arena_are_adopted_first(void **state)
+{
+    (void)state;
+    for (unsigned own = 0; own < 3; own++) {
+        char *objects[3];
+        struct ashlar_slab *slabs[3];
+        for (unsigned i = 0; i < 3; i++)
+            slabs[i] = get_with_one(i, classes[0], &objects[i]);
+        for (unsigned i = 0; i < 3; i++)
+            ashlar_arena_abandon(slabs[i]);
+        for (unsigned i = 0; i < 3; i++) { /* then the others */
+            struct ashlar_slab *got = ashlar_arena_get(ashlar_arena_at(own), classes[0],
+                                                       &owners[0]);
+            unsigned at = 0;
+            while (at < 3 && slabs[at] != got)
+                at++;
+            assert_true(i == 0 ? at == own : at < 3);
+            assert_int_equal(ashlar_slab_push(got, objects[at]), 0);
+            assert_true(ashlar_arena_put(got));
+        }
+        for (unsigned i = 0; i < 3; i++)
+            (void)ashlar_arena_trim(ashlar_arena_at(i));
+        expect_nothing_held();
+    }
+}
+
+/* A lock per arena for each slab, were they looked at. */
+static void other_arenas_are_let_be_when_nothing_of_the_class_is_abandoned(void **state)
+{
+    (void)state;
+    char *objects[2];
+    struct ashlar_slab *gone = leave_behind(1, classes[0], &objects[0]);
+    struct ashlar_slab *other_class = leave_behind(1, classes[0] + 1, &objects[1]);
+    assert_int_equal(ashlar_arena_free_abandoned(gone, objects[0]), ASHLAR_FREE_DONE);
+    struct ashlar_slab *adopted = leave_behind(1, classes[1], &objects[0]);
+    assert_ptr_equal(get(classes[1]), adopted);
+    uint64_t refusals = ashlar_lock_refusals();
+    ashlar_lock_shut(&ashlar_arena_at(1)->lock);
+    struct ashlar_slab *slabs[2] = {get(classes[0]), get(classes[1])};
+    assert_int_equal(ashlar_lock_refusals(), refusals);
+    assert_true(slabs[0] != NULL && slabs[1] != NULL);
+    ashlar_lock_reopen(&ashlar_arena_at(1)->lock, false);
+    assert_int_equal(ashlar_arena_free_abandoned(other_class, objects[1]), ASHLAR_FREE_DONE);
+    ashlar_slab_push(adopted, objects[0]);
+    assert_true(ashlar_arena_put(adopted));
+    assert_true(ashlar_arena_put(slabs[0]) && ashlar_arena_put(slabs[1]));
+    (void)ashlar_arena_trim(ashlar_arena_at(1));
+}
+
+/* Symptom: the first malloc after many threads had exited took over all that they had left of its
+   class before it came upon a free object. */
+static void a_full_slab_is_adopted_when_something_of_it_was_freed(void **state)
+{
+    (void)state;
+    enum { FULL = 5 };
+    struct ashlar_slab *slabs[FULL];
+    char *objects[FULL];
+    for (int i = 0; i < FULL; i++) {
+        slabs[i] = get(classes[1]);
+        for (char *object; (object = pop(slabs[i])) != NULL;)
+            objects[i] = object;
+        ashlar_arena_abandon(slabs[i]);
+    }
+    uint64_t adopted = ashlar_count_read(slabs_adopted);
+    struct ashlar_slab *fresh = get(classes[1]);
+    assert_int_equal(ashlar_count_read(slabs_adopted), adopted);
+    assert_int_equal(ashlar_arena_free_abandoned(slabs[2], objects[2]), ASHLAR_FREE_DONE);
+    assert_ptr_equal(get(classes[1]), slabs[2]);
+    assert_int_equal(ashlar_count_read(slabs_adopted), adopted + 1);
+    struct ashlar_slab *another = get(classes[1]);
+    assert_int_equal(ashlar_count_read(slabs_adopted), adopted + 1);
+    assert_true(ashlar_arena_put(fresh) && ashlar_arena_put(another));
+    ashlar_arena_abandon(slabs[2]);
+    for (int i = 0; i < FULL; i++) {
+        size_t object = ashlar_slab_object_bytes(slabs[i]);
+        size_t count = ashlar_slab_capacity(slabs[i]) / object;
+        char *base = slabs[i]->base;
+        for (size_t k = 0; k < count; k++) {
+            if (i != 2 || base + k * object != objects[2])
+                (void)ashlar_arena_free_abandoned(slabs[i], base + k * object);
+        }
+    }
+    assert_int_equal(ashlar_count_read(slabs), 0);
 }
 
 /* Symptom: what threads of one arena had freed lay idle while those of another took fresh memory. */
@@ -376,7 +513,7 @@ static void a_slab_that_fell_empty_from_afar_is_not_kept_as_abandoned(void **sta
     (void)state;
     struct ashlar_slab *slab = get(classes[0]);
     char *one = pop(slab);
-    assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_DONE);
+    assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_EMPTIED);
     ashlar_arena_abandon(slab);
     assert_int_equal(ashlar_count_read(slabs), 0);
 }
@@ -705,18 +842,18 @@ static void an_address_is_in_a_slab_or_idle_while_its_chunk_is(void **state)
     const char *chunk = slab->chunk->base;
     size_t len = slab->chunk->nslices * ASHLAR_SLICE_BYTES;
     assert_true(ashlar_slab_carve(slab));
-    assert_int_equal(ashlar_arena_place_of(slab->base), ASHLAR_ARENA_IN_SLAB);
-    assert_int_equal(ashlar_arena_place_of(slab->base + len_of(slab) - 1), ASHLAR_ARENA_IN_SLAB);
-    assert_int_equal(ashlar_arena_place_of(slab->base + len_of(slab)), ASHLAR_ARENA_IDLE);
-    assert_int_equal(ashlar_arena_place_of(chunk + len - 1), ASHLAR_ARENA_IDLE);
-    assert_int_equal(ashlar_arena_place_of(chunk - 1), ASHLAR_ARENA_NOWHERE);
-    assert_int_equal(ashlar_arena_place_of(chunk + len), ASHLAR_ARENA_NOWHERE);
-    assert_int_equal(ashlar_arena_place_of(&local), ASHLAR_ARENA_NOWHERE);
-    assert_int_equal(ashlar_arena_place_of(NULL), ASHLAR_ARENA_NOWHERE);
+    assert_int_equal(ashlar_survey_place_of(slab->base), ASHLAR_SURVEY_IN_SLAB);
+    assert_int_equal(ashlar_survey_place_of(slab->base + len_of(slab) - 1), ASHLAR_SURVEY_IN_SLAB);
+    assert_int_equal(ashlar_survey_place_of(slab->base + len_of(slab)), ASHLAR_SURVEY_IDLE);
+    assert_int_equal(ashlar_survey_place_of(chunk + len - 1), ASHLAR_SURVEY_IDLE);
+    assert_int_equal(ashlar_survey_place_of(chunk - 1), ASHLAR_SURVEY_NOWHERE);
+    assert_int_equal(ashlar_survey_place_of(chunk + len), ASHLAR_SURVEY_NOWHERE);
+    assert_int_equal(ashlar_survey_place_of(&local), ASHLAR_SURVEY_NOWHERE);
+    assert_int_equal(ashlar_survey_place_of(NULL), ASHLAR_SURVEY_NOWHERE);
     assert_true(ashlar_arena_put(slab));
-    assert_int_equal(ashlar_arena_place_of(chunk), ASHLAR_ARENA_IDLE);
+    assert_int_equal(ashlar_survey_place_of(chunk), ASHLAR_SURVEY_IDLE);
     assert_true(ashlar_arena_trim(arena));
-    assert_int_equal(ashlar_arena_place_of(chunk), ASHLAR_ARENA_NOWHERE);
+    assert_int_equal(ashlar_survey_place_of(chunk), ASHLAR_SURVEY_NOWHERE);
 }
 
 /* Also where no object is yet, and where none will be. */
@@ -732,12 +869,12 @@ static void each_byte_of_a_slab_is_in_it_whatever_was_carved(void **state)
         assert_true(ashlar_slab_carve(before) && ashlar_slab_carve(behind));
         while (ashlar_slab_carve(slab))
             for (size_t at = 0; at < len; at += ASHLAR_GRANULE_BYTES / 2)
-                assert_int_equal(ashlar_arena_place_of(base + at), ASHLAR_ARENA_IN_SLAB);
-        assert_int_equal(ashlar_arena_place_of((char *)slab->end - 1), ASHLAR_ARENA_IN_SLAB);
+                assert_int_equal(ashlar_survey_place_of(base + at), ASHLAR_SURVEY_IN_SLAB);
+        assert_int_equal(ashlar_survey_place_of((char *)slab->end - 1), ASHLAR_SURVEY_IN_SLAB);
         assert_true(ashlar_arena_put(slab));
         for (size_t at = 0; at < len; at += ASHLAR_GRANULE_BYTES / 2)
-            assert_int_equal(ashlar_arena_place_of(base + at), ASHLAR_ARENA_IDLE);
-        assert_int_equal(ashlar_arena_place_of(behind->base), ASHLAR_ARENA_IN_SLAB);
+            assert_int_equal(ashlar_survey_place_of(base + at), ASHLAR_SURVEY_IDLE);
+        assert_int_equal(ashlar_survey_place_of(behind->base), ASHLAR_SURVEY_IN_SLAB);
         assert_true(ashlar_arena_put(before) && ashlar_arena_put(behind));
     }
 }
@@ -749,9 +886,9 @@ static void an_address_is_found_in_whichever_arena_it_is(void **state)
     struct ashlar_slab *other = ashlar_arena_get(ashlar_arena_at(1), classes[1], &owners[1]);
     assert_true(ashlar_slab_carve(other));
     assert_ptr_not_equal(other->chunk->arena, arena);
-    assert_int_equal(ashlar_arena_place_of(slab->base), ASHLAR_ARENA_IN_SLAB);
-    assert_int_equal(ashlar_arena_place_of(other->base), ASHLAR_ARENA_IN_SLAB);
-    assert_int_equal(ashlar_arena_place_of((char *)other->end), ASHLAR_ARENA_IDLE);
+    assert_int_equal(ashlar_survey_place_of(slab->base), ASHLAR_SURVEY_IN_SLAB);
+    assert_int_equal(ashlar_survey_place_of(other->base), ASHLAR_SURVEY_IN_SLAB);
+    assert_int_equal(ashlar_survey_place_of((char *)other->end), ASHLAR_SURVEY_IDLE);
     assert_true(ashlar_arena_put(slab) && ashlar_arena_put(other));
     (void)ashlar_arena_trim(ashlar_arena_at(1));
 }
@@ -784,10 +921,10 @@ static void a_visit_by_whoever_holds_the_lock_is_refused(void **state)
     struct visit visit = {.count = 0};
     struct ashlar_slab *slab = get_used();
     assert_true(ashlar_lock_take(&arena->lock));
-    assert_false(ashlar_arena_visit(arena, note_slab, &visit));
+    assert_false(ashlar_survey_slabs(arena, note_slab, &visit));
     ashlar_lock_release(&arena->lock);
     assert_int_equal(visit.count, 0);
-    assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+    assert_true(ashlar_survey_slabs(arena, note_slab, &visit));
     assert_int_equal(visit.count, 1);
     assert_true(ashlar_arena_put(slab));
 }
@@ -799,12 +936,12 @@ static void a_slab_is_visited_from_its_first_object_on(void **state)
     struct visit visit = {.count = 0};
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++)
         slabs[i] = get(classes[i]);
-    assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+    assert_true(ashlar_survey_slabs(arena, note_slab, &visit));
     assert_int_equal(visit.count, 0);
     for (size_t i = ASHLAR_ARRAY_LEN(classes); i-- > 0;) { /* with unknown ones in front */
         assert_true(ashlar_slab_carve(slabs[i]));
         visit.count = 0;
-        assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+        assert_true(ashlar_survey_slabs(arena, note_slab, &visit));
         assert_int_equal(visit.count, ASHLAR_ARRAY_LEN(classes) - i);
         for (size_t k = i; k < ASHLAR_ARRAY_LEN(classes); k++)
             expect_visited_once(&visit, slabs[k]);
@@ -883,7 +1020,7 @@ static void random_use_agrees_with_a_list_of_slabs(void **state)
             continue;
         expect_marks(model, count);
         struct visit visit = {.count = 0};
-        assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+        assert_true(ashlar_survey_slabs(arena, note_slab, &visit));
         assert_int_equal(visit.count, count);
         for (size_t i = 0; i < count; i++)
             expect_visited_once(&visit, model[i].slab);
@@ -954,7 +1091,7 @@ static void a_slab_that_others_have_emptied_lends_its_slices_to_any_other(void *
         assert_int_equal(ashlar_count_read(slab_bytes), len_of(pin));
         assert_true(ashlar_count_read(arena_dirty_bytes) > 0);
         assert_true(ashlar_count_read(arena_dirty_bytes) <= len_of(&was));
-        assert_int_equal(ashlar_arena_place_of(was.base), ASHLAR_ARENA_IDLE);
+        assert_int_equal(ashlar_survey_place_of(was.base), ASHLAR_SURVEY_IDLE);
         struct ashlar_slab *other = get(class_id != 30 ? 30 : 31);
         assert_ptr_equal(other->base, was.base);
         assert_ptr_not_equal(other, slab);
@@ -982,20 +1119,128 @@ static void the_pages_of_a_slab_that_was_taken_back_are_purged_with_the_rest(voi
     ashlar_arena_bury(slab);
 }
 
-static void a_slab_with_a_live_object_or_a_free_one_of_its_owners_is_not_taken_back(void **state)
+static void
+a_slab_with_a_live_object_or_of_which_none_was_freed_elsewhere_is_not_taken_back(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++) {
         struct ashlar_slab *live = get(classes[i]);
         struct ashlar_slab *part = get(classes[i]);
+        struct ashlar_slab *own = get(classes[i]);
         empty_from_afar(live, 1);
-        char *one = pop(part);
-        assert_int_equal(ashlar_slab_push(part, one), 0);
+        char *two[2] = {pop(part), pop(part)};
+        if (two[1] != NULL) { /* one is live */
+            assert_int_equal(ashlar_slab_push_remote(part, two[0]), ASHLAR_REMOTE_DONE);
+            two[0] = two[1];
+        }
+        assert_int_equal(ashlar_slab_push(own, pop(own)), 0);
         expect_taken_back(0);
         ashlar_slab_collect(live);
         live->span.used = 0;
-        assert_true(ashlar_arena_put(live) && ashlar_arena_put(part));
+        ashlar_slab_collect(part);
+        assert_int_equal(ashlar_slab_push(part, two[0]), 0);
+        assert_true(ashlar_arena_put(live) && ashlar_arena_put(part) && ashlar_arena_put(own));
     }
+}
+
+/* Some objects were handed out, one of which the owner has freed, others the rest. */
+static void empty_from_both_sides(struct ashlar_slab *slab)
+{
+    size_t count = ashlar_slab_capacity(slab) / ashlar_slab_object_bytes(slab);
+    char *some[3] = {NULL};
+    size_t nsome = ashlar_min_size(count, ASHLAR_ARRAY_LEN(some));
+    assert_true(ashlar_slab_activate(slab));
+    for (size_t i = 0; i < nsome; i++)
+        assert_non_null(some[i] = memset(pop(slab), 0xee, ashlar_slab_object_bytes(slab)));
+    deactivate(slab);
+    for (size_t i = 0; i < nsome; i++) {
+        if (i == 1)
+            ashlar_slab_push(slab, some[i]);
+        else
+            assert_int_equal(ashlar_slab_push_remote(slab, some[i]),
+                             i + 1 == nsome ? ASHLAR_REMOTE_EMPTIED : ASHLAR_REMOTE_DONE);
+    }
+}
+
+/* Symptom: a slab of which its owner had freed some objects waited for an owner that was idle. */
+static void a_slab_that_both_sides_have_emptied_lends_its_slices_to_any_other(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes); i++) {
+        struct ashlar_slab *pin = get(classes[0]);
+        struct ashlar_slab *slab = get(classes[i]);
+        assert_true(ashlar_slab_carve(pin));
+        empty_from_both_sides(slab);
+        struct ashlar_slab was = *slab;
+        size_t dirty_bytes = ashlar_count_read(arena_dirty_bytes);
+        expect_taken_back(1);
+        assert_true(ashlar_slab_is_gone(slab));
+        assert_true(is_unknown(&was) && is_found(pin));
+        /* Only what was carved. */
+        assert_int_equal(ashlar_count_read(arena_dirty_bytes) - dirty_bytes,
+                         ashlar_slab_touched_bytes(&was));
+        struct ashlar_slab *other = get(30);
+        assert_ptr_equal(other->base, was.base);
+        carve_all(other);
+        memset(other->base, 0x55, ashlar_slab_capacity(other));
+        assert_false(ashlar_slab_activate(slab));
+        assert_int_equal(ashlar_slab_collect(slab), 0);
+        assert_int_equal(other->base[0], 0x55);
+        assert_memory_equal(other->base, other->base + 1, ashlar_slab_capacity(other) - 1);
+        ashlar_arena_bury(slab);
+        assert_true(ashlar_arena_put(other) && ashlar_arena_put(pin));
+        (void)ashlar_arena_trim(arena);
+    }
+}
+
+static void a_slab_that_its_owner_allocates_from_is_taken_back_when_it_no_longer_does(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(classes) - 1; i++) {
+        struct ashlar_slab *slab = get(classes[i]);
+        assert_true(ashlar_slab_activate(slab));
+        char *one = pop(slab);
+        assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_DONE);
+        expect_taken_back(0);
+        deactivate(slab);
+        expect_taken_back(1);
+        ashlar_arena_bury(slab);
+    }
+}
+
+/* Nobody allocates from it yet, and what it had in use is freed. */
+static void a_slab_taken_back_as_soon_as_it_is_adopted_is_not_used(void **state)
+{
+    (void)state;
+    for (int is_exit = 0; is_exit < 2; is_exit++) {
+        char *object;
+        struct ashlar_slab *orphan = leave_behind(1, classes[0], &object);
+        assert_ptr_equal(get(classes[0]), orphan);
+        assert_int_equal(ashlar_slab_push_remote(orphan, object), ASHLAR_REMOTE_EMPTIED);
+        expect_taken_back(1);
+        assert_false(ashlar_slab_activate(orphan));
+        assert_true(ashlar_slab_is_gone(orphan));
+        struct ashlar_slab *fresh = get(classes[0]);
+        assert_ptr_not_equal(fresh, orphan);
+        if (is_exit)
+            ashlar_arena_abandon(orphan);
+        else
+            ashlar_arena_bury(orphan);
+        assert_true(ashlar_arena_put(fresh));
+        (void)ashlar_arena_trim(ashlar_arena_at(1));
+    }
+}
+
+/* It goes with its last object, or with whoever adopts it. */
+static void an_abandoned_slab_is_not_taken_back(void **state)
+{
+    (void)state;
+    char *object;
+    struct ashlar_slab *orphan = leave_behind(0, classes[0], &object);
+    expect_taken_back(0);
+    assert_int_equal(ashlar_slab_push_remote(orphan, object), ASHLAR_REMOTE_ABANDONED);
+    expect_taken_back(0);
+    assert_int_equal(ashlar_arena_free_abandoned(orphan, object), ASHLAR_FREE_DONE);
 }
 
 static void nothing_is_taken_back_unless_a_slab_was_noted(void **state)
@@ -1038,8 +1283,11 @@ static void slabs_that_are_gone_and_buried_leave_their_descriptors(void **state)
     ashlar_arena_bury(slab);
     size_t meta_bytes = ashlar_count_read(meta_bytes);
     for (int i = 0; i < 2000; i++) {
-        slab = get(ASHLAR_CLASS_COUNT - 1);
-        empty_from_afar(slab, 0);
+        slab = get(i % 3 != 0 ? classes[0] : ASHLAR_CLASS_COUNT - 1);
+        if (i % 3 == 1)
+            empty_from_both_sides(slab);
+        else
+            empty_from_afar(slab, 0);
         expect_taken_back(1);
         if (i % 2 == 0)
             ashlar_arena_bury(slab);
@@ -1174,11 +1422,11 @@ static void a_slab_that_is_gone_is_not_visited(void **state)
     struct ashlar_slab *slab = get(classes[0]);
     empty_from_afar(slab, 0);
     struct visit visit = {.count = 0};
-    assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+    assert_true(ashlar_survey_slabs(arena, note_slab, &visit));
     assert_int_equal(visit.count, 1);
     expect_taken_back(1);
     visit.count = 0;
-    assert_true(ashlar_arena_visit(arena, note_slab, &visit));
+    assert_true(ashlar_survey_slabs(arena, note_slab, &visit));
     assert_int_equal(visit.count, 0);
     ashlar_arena_bury(slab);
 }
@@ -1194,21 +1442,39 @@ static void free_anyhow(struct ashlar_slab *slab, char *object)
             return;
 }
 
+/* A slab that the owner allocates from, with an object of it; NULL: out of memory. What was taken
+   away before the owner could is buried. */
+static struct ashlar_slab *fetch(struct ashlar_arena *from, struct ashlar_slab_owner *owner,
+                                 char **object)
+{
+    struct ashlar_slab *slab;
+    while ((slab = ashlar_arena_get(from, classes[0], owner)) != NULL) {
+        bool is_active = false;
+        while (!ashlar_slab_is_gone(slab) && !(is_active = ashlar_slab_activate(slab)))
+            sched_yield(); /* somebody is about to take it away, or to give it up */
+        if (is_active)
+            break;
+        ashlar_arena_bury(slab);
+    }
+    *object = slab != NULL ? pop(slab) : NULL;
+    return slab;
+}
+
 /* Fetches a slab, leaves it with one live object, and frees that: another may have adopted it by
    then. Whoever finds the slab empty puts it back. */
 static void *come_and_go(void *context)
 {
     struct ashlar_slab_owner *owner = context;
     for (int i = 0; i < ROUNDS; i++) {
-        struct ashlar_slab *slab = ashlar_arena_get(arena, classes[0], owner);
-        if (slab == NULL)
-            return context;
-        ashlar_slab_collect(slab);
-        char *object = pop(slab);
+        char *object;
+        struct ashlar_slab *slab = fetch(ashlar_arena_at((unsigned)i % 3), owner, &object);
         if (object == NULL)
             return context;
-        memset(object, i, 16);
+        memset(object, i, ashlar_slab_object_bytes(slab));
+        deactivate(slab);
         ashlar_arena_abandon(slab);
+        if (object[ashlar_class_size(classes[0]) - 1] != (char)i)
+            return context;
         free_anyhow(slab, object);
         if (i % 16 == 0)
             (void)ashlar_arena_trim(arena);
@@ -1216,11 +1482,25 @@ static void *come_and_go(void *context)
     return NULL;
 }
 
+static _Atomic bool is_over;
+
+static void *take_back_over_and_over(void *context)
+{
+    while (!is_over) {
+        (void)ashlar_arena_note_emptied();
+        ashlar_arena_take_back_all();
+    }
+    return context;
+}
+
 static void slabs_are_neither_lost_nor_shared_when_threads_come_and_go(void **state)
 {
     (void)state;
     pthread_t threads[THREADS];
+    pthread_t taker;
     static struct ashlar_slab_owner own[THREADS];
+    is_over = false;
+    assert_int_equal(pthread_create(&taker, NULL, take_back_over_and_over, NULL), 0);
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, &own[i]), 0);
     for (int i = 0; i < THREADS; i++) {
@@ -1228,6 +1508,10 @@ static void slabs_are_neither_lost_nor_shared_when_threads_come_and_go(void **st
         pthread_join(threads[i], &failure);
         assert_null(failure);
     }
+    is_over = true;
+    pthread_join(taker, NULL);
+    ashlar_arena_take_back_all();
+    ashlar_arena_trim_all();
     assert_int_equal(ashlar_count_read(slabs), 0);
 }
 
@@ -1245,6 +1529,10 @@ int main(void)
         CASE(a_shut_lock_refuses_and_leaves_all_as_it_was),
         CASE(the_lock_of_the_store_refuses_a_fresh_slab_only),
         CASE(an_abandoned_slab_is_adopted_before_a_fresh_one_is_cut),
+        CASE(an_abandoned_slab_of_any_arena_is_adopted_before_a_fresh_one_is_cut),
+        CASE(abandoned_slabs_of_the_threads_own_arena_are_adopted_first),
+        CASE(other_arenas_are_let_be_when_nothing_of_the_class_is_abandoned),
+        CASE(a_full_slab_is_adopted_when_something_of_it_was_freed),
         CASE(idle_memory_of_another_arena_serves_before_a_chunk_is_mapped),
         CASE(an_abandoned_slab_goes_with_its_last_object),
         CASE(a_slab_that_fell_empty_from_afar_is_not_kept_as_abandoned),
@@ -1271,7 +1559,11 @@ int main(void)
         CASE(random_use_agrees_with_a_list_of_slabs),
         CASE(a_slab_that_others_have_emptied_lends_its_slices_to_any_other),
         CASE(the_pages_of_a_slab_that_was_taken_back_are_purged_with_the_rest),
-        CASE(a_slab_with_a_live_object_or_a_free_one_of_its_owners_is_not_taken_back),
+        CASE(a_slab_with_a_live_object_or_of_which_none_was_freed_elsewhere_is_not_taken_back),
+        CASE(a_slab_that_both_sides_have_emptied_lends_its_slices_to_any_other),
+        CASE(a_slab_that_its_owner_allocates_from_is_taken_back_when_it_no_longer_does),
+        CASE(a_slab_taken_back_as_soon_as_it_is_adopted_is_not_used),
+        CASE(an_abandoned_slab_is_not_taken_back),
         CASE(nothing_is_taken_back_unless_a_slab_was_noted),
         CASE(what_a_fork_keeps_from_being_taken_back_is_looked_for_again),
         CASE(slabs_that_are_gone_and_buried_leave_their_descriptors),

@@ -10,6 +10,7 @@
 #include "os/os.h"
 #include "small/chunk.h"
 #include "small/slab.h"
+#include "unit/steps.h"
 
 #define KEY UINT64_C(0x4bcdef0123456789)
 
@@ -58,6 +59,28 @@ static void drop_slab(struct ashlar_slab *slab)
     char *base = slab->base;
     drop_descriptor(slab);
     free(base);
+}
+
+/* A slab of the class that its owner allocates from. */
+static struct ashlar_slab *make_active(unsigned class_id)
+{
+    struct ashlar_slab *slab = make_slab(class_id);
+    assert_true(ashlar_slab_activate(slab));
+    return slab;
+}
+
+/* The owner allocates from another one: as it does, is_active last. */
+static void deactivate(struct ashlar_slab *slab)
+{
+    slab->span.used -= ashlar_slab_hold(slab);
+    ashlar_slab_deactivate(slab);
+}
+
+/* What slab.h says of `used`: objects handed out, those that wait to be collected among them. */
+static size_t handed_out(const struct ashlar_slab *slab)
+{
+    size_t hold = slab->is_active ? ashlar_slab_hold(slab) : 0;
+    return (size_t)slab->span.used + slab->span.asleep - hold;
 }
 
 static void *get(struct ashlar_slab *slab)
@@ -352,7 +375,7 @@ static void an_overwritten_link_among_what_others_freed_ends_the_list(void **sta
 {
     (void)state;
     for (int is_wild = 0; is_wild <= 1; is_wild++) {
-        struct ashlar_slab *slab = make_slab(5);
+        struct ashlar_slab *slab = make_active(5);
         char *objects[3] = {get(slab), get(slab), get(slab)};
         for (int i = 0; i < 3; i++)
             assert_int_equal(ashlar_slab_push_remote(slab, objects[i]), ASHLAR_REMOTE_DONE);
@@ -361,7 +384,7 @@ static void an_overwritten_link_among_what_others_freed_ends_the_list(void **sta
             *ashlar_slab_link(objects[1]) = slab->end ^ slab->key;
         assert_true(slab->free < slab->end);
         assert_int_equal(ashlar_slab_collect(slab), 3);
-        assert_int_equal(slab->span.used, 0);
+        assert_int_equal(handed_out(slab), 0);
         assert_ptr_equal(ashlar_slab_pop(slab), objects[2]);
         assert_ptr_equal(ashlar_slab_pop(slab), objects[1]);
         assert_null(ashlar_slab_pop(slab));
@@ -376,7 +399,7 @@ static void random_frees_from_both_sides_keep_the_law(void **state)
 {
     (void)state;
     for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id += 7) {
-        struct ashlar_slab *slab = make_slab(class_id);
+        struct ashlar_slab *slab = make_active(class_id);
         size_t capacity = ashlar_slab_capacity(slab) / ashlar_class_size(class_id);
         char **live = calloc(capacity, sizeof *live);
         size_t nlive = 0;
@@ -409,7 +432,7 @@ static void random_frees_from_both_sides_keep_the_law(void **state)
                 assert_int_equal(ashlar_slab_collect(slab), nremote);
                 nremote = 0;
             }
-            assert_int_equal(slab->span.used, nlive + nremote);
+            assert_int_equal(handed_out(slab), nlive + nremote);
             assert_int_equal(ashlar_slab_live_objects(slab), nlive);
             if (step % 20 == 0)
                 ashlar_slab_verify(slab);
@@ -448,7 +471,7 @@ static void a_sleeping_slab_seems_empty_when_a_few_objects_are_back(void **state
         assert_true(slab->is_asleep);
         for (uint32_t left = few; left != 0; left--) {
             assert_int_equal(slab->span.used, left);
-            assert_int_equal(slab->span.used + slab->asleep, capacity - (few - left));
+            assert_int_equal(slab->span.used + slab->span.asleep, capacity - (few - left));
             assert_int_equal(ashlar_slab_live_objects(slab), capacity - (few - left));
             assert_int_equal(ashlar_slab_push(slab, live[left - 1]), left - 1);
             assert_true(ashlar_slab_looks_free(slab, live[left - 1]));
@@ -457,7 +480,7 @@ static void a_sleeping_slab_seems_empty_when_a_few_objects_are_back(void **state
         assert_true(slab->is_asleep); /* until it is told */
         ashlar_slab_wake(slab);
         assert_false(slab->is_asleep);
-        assert_int_equal(slab->asleep, 0);
+        assert_int_equal(slab->span.asleep, 0);
         assert_int_equal(slab->span.used, capacity - few);
         assert_int_equal(ashlar_slab_live_objects(slab), capacity - few);
         ashlar_slab_verify(slab);
@@ -482,7 +505,7 @@ static void the_slab_of_the_most_objects_sleeps_without_losing_count(void **stat
     fill(slab, live, capacity);
     for (int round = 0; round < 2; round++) {
         ashlar_slab_sleep(slab);
-        assert_int_equal(slab->asleep, capacity - few_of(slab));
+        assert_int_equal(slab->span.asleep, capacity - few_of(slab));
         assert_int_equal(ashlar_slab_live_objects(slab), capacity);
         ashlar_slab_wake(slab);
         assert_int_equal(slab->span.used, capacity);
@@ -511,7 +534,7 @@ static void a_slab_wakes_with_what_others_have_freed(void **state)
                                  i + 1 == capacity ? ASHLAR_REMOTE_EMPTIED : ASHLAR_REMOTE_DONE);
             for (uint32_t i = 0; i < nown; i++)
                 assert_int_equal(ashlar_slab_push(slab, live[nremote + i]), few - 1 - i);
-            assert_int_equal(slab->span.used + slab->asleep, capacity - nown);
+            assert_int_equal(slab->span.used + slab->span.asleep, capacity - nown);
             assert_int_equal(ashlar_slab_live_objects(slab), capacity - nown - nremote);
             ashlar_slab_wake(slab);
             assert_int_equal(ashlar_slab_live_objects(slab), capacity - nown - nremote);
@@ -542,7 +565,7 @@ static void parking_asks_for_the_next_remote_free_and_unparking_takes_that_back(
     assert_false(ashlar_slab_park(slab)); /* something has come back */
     assert_int_equal(ashlar_slab_collect(slab), 1);
     assert_true(ashlar_slab_park(slab));
-    assert_int_equal(ashlar_slab_push_remote(slab, two), ASHLAR_REMOTE_DONE);
+    assert_int_equal(ashlar_slab_push_remote(slab, two), ASHLAR_REMOTE_EMPTIED); /* the last */
     assert_ptr_equal(owner.pending, slab);
     assert_false(ashlar_slab_unpark(slab)); /* somebody has acted on it */
     assert_int_equal(ashlar_slab_collect(slab), 1);
@@ -566,7 +589,7 @@ static void an_abandoned_slab_refuses_remote_frees_until_it_is_adopted(void **st
     ashlar_span_set_owner(&slab->span, (uintptr_t)&owner);
     ashlar_slab_adopt(slab);
     assert_false(ashlar_slab_is_abandoned(slab));
-    assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_DONE);
+    assert_int_equal(ashlar_slab_push_remote(slab, one), ASHLAR_REMOTE_EMPTIED);
     assert_int_equal(ashlar_slab_collect(slab), 1);
     ashlar_slab_verify(slab);
     drop_slab(slab);
@@ -603,23 +626,72 @@ static void the_last_of_all_objects_that_others_free_is_told(void **state)
     }
 }
 
-static void the_last_object_is_not_told_when_the_owner_has_another(void **state)
+/* It may hand out what it has at any time. */
+static void the_last_object_is_not_told_while_the_owner_allocates_from_the_slab(void **state)
 {
     (void)state;
-    struct ashlar_slab *slab = make_slab(30);
+    struct ashlar_slab *slab = make_active(30);
     char **objects = take_all(slab);
     size_t last = count_of(slab) - 1;
     ashlar_slab_push(slab, objects[last]); /* freed by the owner */
     free_remotely(slab, objects, last);
     assert_false(ashlar_slab_take_away(slab));
     assert_int_equal(ashlar_slab_collect(slab), last);
+    assert_int_equal(handed_out(slab), 0);
     drop_slab(slab);
-    slab = make_slab(30); /* some objects do not exist yet */
+    slab = make_active(30); /* some objects do not exist yet */
     for (size_t i = 0; slab->carved != ashlar_slab_capacity(slab) && i < 3; i++)
         assert_int_equal(ashlar_slab_push_remote(slab, get(slab)), ASHLAR_REMOTE_DONE);
     assert_false(ashlar_slab_take_away(slab));
     free(objects);
     drop_slab(slab);
+}
+
+/* Takes the first `count` objects of a slab that its owner allocates from only for that. */
+static char **take_some(struct ashlar_slab *slab, size_t count)
+{
+    char **objects = calloc(count, sizeof *objects);
+    assert_true(ashlar_slab_activate(slab));
+    for (size_t i = 0; i < count; i++)
+        assert_non_null(objects[i] = get(slab));
+    deactivate(slab);
+    assert_int_equal(handed_out(slab), count);
+    return objects;
+}
+
+/* A slab of the class that its owner does not allocate from; it has handed out some objects and has
+   got `nown` of them back itself: those behind the first `nlive`. */
+static struct ashlar_slab *make_partly_free(unsigned class_id, size_t nlive, size_t nown,
+                                            char ***objects)
+{
+    struct ashlar_slab *slab = make_slab(class_id);
+    *objects = take_some(slab, nlive + nown);
+    for (size_t i = nlive; i < nlive + nown; i++)
+        ashlar_slab_push(slab, (*objects)[i]);
+    assert_int_equal(handed_out(slab), nlive);
+    return slab;
+}
+
+/* Symptom: what a thread had freed some objects of itself, and others the rest, nobody gave back
+   while it was idle. */
+static void the_last_that_others_free_is_told_though_the_owner_has_free_objects(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_MEDIUM; class_id += 3) {
+        for (size_t nown = 0; nown <= 2; nown++) {
+            char **objects;
+            size_t nlive = len_of_class(class_id) / ashlar_class_size(class_id) / 2;
+            struct ashlar_slab *slab = make_partly_free(class_id, nlive, nown, &objects);
+            for (size_t i = 0; i < nlive; i++) {
+                assert_false(ashlar_slab_take_away(slab));
+                assert_int_equal(ashlar_slab_push_remote(slab, objects[i]),
+                                 i + 1 == nlive ? ASHLAR_REMOTE_EMPTIED : ASHLAR_REMOTE_DONE);
+            }
+            assert_true(ashlar_slab_take_away(slab));
+            free(objects);
+            drop_slab(slab);
+        }
+    }
 }
 
 static void a_slab_is_taken_when_no_object_is_missing_and_not_twice(void **state)
@@ -754,7 +826,7 @@ static void take_each_once(struct ashlar_slab *slab, char **live)
     }
     assert_null(get(slab));
     assert_int_equal(slab->free, slab->end);
-    assert_int_equal(slab->span.used, count_of(slab));
+    assert_int_equal(handed_out(slab), count_of(slab));
 }
 
 /* Frees every object, of each three one by another thread; those come back when collected. */
@@ -772,7 +844,7 @@ static void free_from_both_sides(struct ashlar_slab *slab, char **live)
     }
     ashlar_slab_verify(slab);
     assert_int_equal(ashlar_slab_collect(slab), nremote);
-    assert_int_equal(slab->span.used, 0);
+    assert_int_equal(handed_out(slab), 0);
     ashlar_slab_verify(slab);
     for (size_t i = 0; i < count_of(slab); i++)
         assert_true(ashlar_slab_has_free(slab, live[i]));
@@ -790,6 +862,7 @@ static void a_slab_across_a_multiple_of_4_gib_hands_out_every_object_once(void *
         if (base == NULL)
             skip();
         struct ashlar_slab *slab = make_slab_at(base, class_id);
+        assert_true(ashlar_slab_activate(slab));
         char **live = calloc(count_of(slab), sizeof *live);
         assert_true((uintptr_t)base / FOUR_GIB != slab->end / FOUR_GIB);
         for (int round = 0; round < 3; round++) {
@@ -805,9 +878,579 @@ static void a_slab_across_a_multiple_of_4_gib_hands_out_every_object_once(void *
     }
 }
 
-#define MAILBOXES 32
+/* ---- who has a slab that is being taken away ------------------------------------------------ */
+
+/* As slab.c says: somebody is about to take the slab away. */
+#define TAKEN (UINT64_C(1) << 61)
+
+/* Classes of many objects to a slab, of few, and medium ones. */
+static const unsigned some_classes[] = {0, 5, 30, 47, ASHLAR_CLASS_MEDIUM, ASHLAR_CLASS_MEDIUM + 9};
+
+static size_t remote_count(const struct ashlar_slab *slab)
+{
+    return slab->remote >> 34 & 0xffff;
+}
+
+/* Nothing is live, and the owner would have something to give. */
+static struct ashlar_slab *make_freed_by_both(unsigned class_id)
+{
+    char **objects;
+    struct ashlar_slab *slab = make_partly_free(class_id, 2, 1, &objects);
+    assert_int_equal(ashlar_slab_push_remote(slab, objects[0]), ASHLAR_REMOTE_DONE);
+    assert_int_equal(ashlar_slab_push_remote(slab, objects[1]), ASHLAR_REMOTE_EMPTIED);
+    free(objects);
+    return slab;
+}
+
+static void a_slab_that_its_owner_allocates_from_is_not_taken_before_it_no_longer_does(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(some_classes); i++) {
+        for (size_t nown = 0; nown < 2; nown++) {
+            struct ashlar_slab *slab = make_active(some_classes[i]);
+            char *objects[3] = {get(slab), get(slab), get(slab)};
+            for (size_t k = 0; k < 3; k++) {
+                if (k < nown)
+                    ashlar_slab_push(slab, objects[k]);
+                else
+                    assert_int_equal(ashlar_slab_push_remote(slab, objects[k]), ASHLAR_REMOTE_DONE);
+                assert_false(ashlar_slab_take_away(slab));
+            }
+            slab->span.used -= ashlar_slab_hold(slab);
+            assert_false(ashlar_slab_take_away(slab));
+            ashlar_slab_deactivate(slab);
+            assert_true(ashlar_slab_take_away(slab));
+            drop_slab(slab);
+        }
+    }
+}
+
+/* Its owner has none to give, so there is nothing that it could do with it. */
+static void an_active_slab_all_of_whose_objects_others_have_freed_is_taken(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(some_classes); i++) {
+        struct ashlar_slab *slab = make_active(some_classes[i]);
+        char **objects = take_all(slab);
+        free_remotely(slab, objects, count_of(slab));
+        assert_true(ashlar_slab_take_away(slab));
+        free(objects);
+        drop_slab(slab);
+    }
+}
+
+/* Whoever has freed the others. */
+static void one_object_that_is_not_freed_keeps_a_slab_its_owners(void **state)
+{
+    (void)state;
+    uint64_t seed = 77;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_MEDIUM + 10; class_id += 2) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        size_t count = 2 + test_random_below(&seed, count_of(slab) - 1);
+        char **objects = take_some(slab, count);
+        size_t live = test_random_below(&seed, count);
+        if (slab->carved == ashlar_slab_capacity(slab) && slab->free == slab->end)
+            ashlar_slab_sleep(slab);
+        for (size_t i = 0; i < count; i++) {
+            if (i == live)
+                continue;
+            if (test_random_below(&seed, 3) == 0 && slab->span.used > 1)
+                ashlar_slab_push(slab, objects[i]);
+            else
+                assert_int_equal(ashlar_slab_push_remote(slab, objects[i]), ASHLAR_REMOTE_DONE);
+            assert_false(ashlar_slab_take_away(slab));
+            assert_int_equal(slab->remote & TAKEN, 0);
+        }
+        assert_int_equal(handed_out(slab), remote_count(slab) + 1);
+        bool is_told = ashlar_slab_push_remote(slab, objects[live]) == ASHLAR_REMOTE_EMPTIED;
+        assert_true(is_told && ashlar_slab_take_away(slab));
+        free(objects);
+        drop_slab(slab);
+    }
+}
+
+static void a_sleeping_slab_freed_by_both_sides_is_told_of_and_taken(void **state)
+{
+    (void)state;
+    for (unsigned class_id = 0; class_id < ASHLAR_CLASS_COUNT; class_id++) {
+        struct ashlar_slab *slab = make_slab(class_id);
+        size_t count = count_of(slab);
+        size_t nown = few_of(slab) - 1; /* it does not wake yet */
+        char **objects = take_some(slab, count);
+        ashlar_slab_sleep(slab);
+        for (size_t i = 0; i < nown; i++)
+            ashlar_slab_push(slab, objects[i]);
+        for (size_t i = nown; i < count; i++) {
+            assert_false(ashlar_slab_take_away(slab));
+            assert_int_equal(ashlar_slab_push_remote(slab, objects[i]),
+                             i + 1 == count ? ASHLAR_REMOTE_EMPTIED : ASHLAR_REMOTE_DONE);
+        }
+        assert_true(slab->is_asleep && ashlar_slab_take_away(slab));
+        free(objects);
+        drop_slab(slab);
+    }
+}
+
+/* It gives what it has collected at once, so that nobody takes it without. */
+static void a_slab_collects_when_it_becomes_active(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(some_classes); i++) {
+        struct ashlar_slab *slab = make_freed_by_both(some_classes[i]);
+        assert_true(ashlar_slab_activate(slab));
+        assert_true(slab->is_active);
+        assert_int_equal(slab->remote, 0);
+        assert_int_equal(slab->span.used, ashlar_slab_hold(slab));
+        assert_false(ashlar_slab_take_away(slab));
+        ashlar_slab_verify(slab);
+        deactivate(slab);
+        assert_int_equal(slab->span.used, 0);
+        assert_false(ashlar_slab_take_away(slab)); /* nothing was handed out: its owner's to put */
+        drop_slab(slab);
+    }
+}
+
+/* Nothing of it is changed, and whoever frees into it leaves the flag. */
+static void expect_not_to_be_had(struct ashlar_slab *slab)
+{
+    uint64_t word = slab->remote;
+    struct ashlar_slab was = *slab;
+    assert_false(ashlar_slab_activate(slab));
+    assert_false(slab->is_active);
+    assert_int_equal(ashlar_slab_collect(slab), 0);
+    assert_false(ashlar_slab_park(slab));
+    assert_false(ashlar_slab_unpark(slab));
+    assert_false(ashlar_slab_take_away(slab));
+    assert_int_equal(slab->remote, word);
+    assert_int_equal(slab->span.state, was.span.state);
+    assert_int_equal(slab->free, was.free);
+}
+
+static void a_slab_about_to_be_taken_or_gone_does_not_become_active(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(some_classes); i++) {
+        struct ashlar_slab *slab = make_freed_by_both(some_classes[i]);
+        assert_true(ashlar_slab_take_away(slab));
+        expect_not_to_be_had(slab);
+        ashlar_slab_leave(slab);
+        expect_not_to_be_had(slab);
+        assert_true(ashlar_slab_is_gone(slab));
+        drop_slab(slab);
+    }
+}
+
+static void what_others_free_meanwhile_leaves_a_slab_about_to_be_taken(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(some_classes); i++) {
+        char **objects;
+        struct ashlar_slab *slab = make_partly_free(some_classes[i], 2, 1, &objects);
+        atomic_fetch_or(&slab->remote, TAKEN);
+        assert_int_equal(ashlar_slab_push_remote(slab, objects[0]), ASHLAR_REMOTE_DONE);
+        expect_not_to_be_had(slab);
+        assert_int_equal(ashlar_slab_push_remote(slab, objects[1]), ASHLAR_REMOTE_EMPTIED);
+        expect_not_to_be_had(slab);
+        assert_true((slab->remote & TAKEN) != 0);
+        atomic_fetch_and(&slab->remote, ~TAKEN); /* it gives it back */
+        assert_true(ashlar_slab_activate(slab));
+        assert_int_equal(handed_out(slab), 0);
+        ashlar_slab_verify(slab);
+        free(objects);
+        drop_slab(slab);
+    }
+}
+
+/* What the owner does to the slab of the model between two looks. */
+enum step { POP, PUSH, PUSH_REMOTE, COLLECT, ACTIVATE, DEACTIVATE, SLEEP, TAKE, STEPS };
+
+/* One slab until it is taken away, or for so many steps; true: it was. */
+static bool run_model(struct ashlar_slab *slab, char **live, uint64_t *seed)
+{
+    size_t capacity = count_of(slab);
+    size_t nlive = 0;
+    size_t nremote = 0;
+    for (int i = 0; i < 4000; i++) {
+        enum step step = (enum step)test_random_below(seed, STEPS);
+        size_t at = nlive != 0 ? test_random_below(seed, nlive) : 0;
+        bool has_all = nremote == capacity || (nremote != 0 && nlive == 0 && !slab->is_active);
+        if (step == POP && slab->is_active) {
+            char *object = get(slab);
+            if (object != NULL)
+                live[nlive++] = object;
+        } else if ((step == PUSH || step == PUSH_REMOTE) && nlive != 0) {
+            char *object = live[at];
+            live[at] = live[--nlive];
+            if (step == PUSH) {
+                if (ashlar_slab_push(slab, object) == 0 && slab->is_asleep)
+                    ashlar_slab_wake(slab);
+            } else {
+                nremote++;
+                bool is_last = nremote == capacity || (nlive == 0 && !slab->is_active);
+                assert_int_equal(ashlar_slab_push_remote(slab, object),
+                                 is_last ? ASHLAR_REMOTE_EMPTIED : ASHLAR_REMOTE_DONE);
+            }
+        } else if (step == COLLECT) {
+            if (slab->is_asleep)
+                ashlar_slab_wake(slab);
+            assert_int_equal(ashlar_slab_collect(slab), nremote);
+            nremote = 0;
+        } else if (step == ACTIVATE && !slab->is_active && !slab->is_asleep) {
+            assert_true(ashlar_slab_activate(slab));
+            nremote = 0;
+        } else if (step == DEACTIVATE && slab->is_active) {
+            deactivate(slab);
+        } else if (step == SLEEP && !slab->is_active && !slab->is_asleep && handed_out(slab) != 0) {
+            ashlar_slab_sleep(slab);
+        } else if (step == TAKE) {
+            assert_int_equal(ashlar_slab_take_away(slab), has_all);
+            if (has_all)
+                return true;
+        }
+        assert_int_equal(handed_out(slab), nlive + nremote);
+        assert_int_equal(ashlar_slab_live_objects(slab), nlive);
+        if (i % 20 == 0)
+            ashlar_slab_verify(slab);
+    }
+    return false;
+}
+
+static void a_slab_is_taken_when_a_model_says_so(void **state)
+{
+    (void)state;
+    uint64_t seed = 4711;
+    unsigned ntaken_away = 0;
+    for (unsigned i = 0; i < 1500; i++) {
+        struct ashlar_slab *slab = make_slab(i * 7 % ASHLAR_CLASS_COUNT);
+        char **live = calloc(count_of(slab), sizeof *live);
+        bool is_taken = run_model(slab, live, &seed);
+        ntaken_away += is_taken;
+        if (is_taken)
+            expect_not_to_be_had(slab);
+        free(live);
+        drop_slab(slab);
+    }
+    assert_true(ntaken_away > 1000);
+}
+
+/* ---- one instruction after the other ------------------------------------------------------- */
 
 static struct ashlar_slab *shared_slab;
+
+/* Something that a thread does with `shared_slab`, and what another does in the middle of it. */
+struct encounter {
+    void (*prepare)(void);
+    void (*one)(void);
+    void (*other)(void);
+    void (*when_taken)(void); /* once, while TAKEN is set; or NULL */
+    void (*check)(void);
+};
+
+static const struct encounter *met;
+static volatile unsigned long steps_left;
+static volatile bool has_met;
+static volatile bool was_taken;
+
+static void meet(void)
+{
+    if (!has_met && steps_left-- == 0) {
+        has_met = true;
+        met->other();
+    }
+    if (!was_taken && met->when_taken != NULL && (shared_slab->remote & TAKEN) != 0) {
+        was_taken = true;
+        met->when_taken();
+    }
+}
+
+/* `other` comes after the first instruction of `one`, after the second, ... after the last. */
+static void meet_everywhere(const struct encounter *encounter)
+{
+    met = encounter;
+    has_met = true;
+    for (unsigned long i = 0; i == 0 || has_met; i++) {
+        encounter->prepare();
+        steps_left = i;
+        has_met = false;
+        was_taken = false;
+        test_step_through(encounter->one, meet);
+        if (!has_met)
+            encounter->other();
+        encounter->check();
+        drop_slab(shared_slab);
+    }
+}
+
+static const unsigned met_classes[] = {5, ASHLAR_CLASS_MEDIUM + 4};
+
+static unsigned met_class;
+static char **met_objects;
+static char *popped;
+static bool is_taken_away;
+static bool is_activated;
+static size_t ncollected;
+
+static void take_away(void)
+{
+    is_taken_away = ashlar_slab_take_away(shared_slab);
+}
+
+/* As a malloc does that finds nothing in the active slab. */
+static void activate_and_pop(void)
+{
+    is_activated = ashlar_slab_activate(shared_slab);
+    popped = is_activated ? get(shared_slab) : NULL;
+}
+
+static void prepare_freed_by_both(void)
+{
+    shared_slab = make_freed_by_both(met_class);
+    popped = NULL;
+    is_taken_away = false;
+    is_activated = false;
+}
+
+static void check_one_has_it(void)
+{
+    assert_true(is_taken_away != is_activated);
+    assert_int_equal(popped != NULL, is_activated);
+    assert_int_equal(shared_slab->is_active, is_activated);
+    if (is_activated) {
+        assert_int_equal(handed_out(shared_slab), 1);
+        ashlar_slab_verify(shared_slab);
+    }
+}
+
+/* Before the one has it, or while it looks, the other makes it give up. */
+static void check_not_both_have_it(void)
+{
+    assert_false(is_taken_away && is_activated);
+    assert_int_equal(shared_slab->is_active, is_activated);
+    if (!is_taken_away)
+        assert_int_equal(shared_slab->remote & TAKEN, 0);
+    if (!is_taken_away && !is_activated)
+        assert_true(ashlar_slab_activate(shared_slab));
+}
+
+static void whoever_comes_first_the_owner_or_another_has_the_slab(void **state)
+{
+    (void)state;
+    if (!TEST_HAS_STEPS)
+        skip();
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(met_classes); i++) {
+        met_class = met_classes[i];
+        meet_everywhere(&(struct encounter){.prepare = prepare_freed_by_both,
+                                            .one = take_away,
+                                            .other = activate_and_pop,
+                                            .check = check_one_has_it});
+        meet_everywhere(&(struct encounter){.prepare = prepare_freed_by_both,
+                                            .one = activate_and_pop,
+                                            .other = take_away,
+                                            .check = check_not_both_have_it});
+    }
+}
+
+static char *last_live;
+
+/* One object is live still. */
+static void prepare_all_but_one_freed(void)
+{
+    shared_slab = make_slab(met_class);
+    char **objects = take_some(shared_slab, 4);
+    ashlar_slab_push(shared_slab, objects[3]);
+    assert_int_equal(ashlar_slab_push_remote(shared_slab, objects[1]), ASHLAR_REMOTE_DONE);
+    assert_int_equal(ashlar_slab_push_remote(shared_slab, objects[2]), ASHLAR_REMOTE_DONE);
+    last_live = objects[0];
+    free(objects);
+    popped = NULL;
+    is_taken_away = false;
+    is_activated = false;
+}
+
+static void free_last_and_take_away(void)
+{
+    (void)ashlar_slab_push_remote(shared_slab, last_live);
+    take_away();
+}
+
+static void the_last_object_that_comes_back_as_a_slab_becomes_active_does_not_take_it(void **state)
+{
+    (void)state;
+    if (!TEST_HAS_STEPS)
+        skip();
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(met_classes); i++) {
+        met_class = met_classes[i];
+        meet_everywhere(&(struct encounter){.prepare = prepare_all_but_one_freed,
+                                            .one = activate_and_pop,
+                                            .other = free_last_and_take_away,
+                                            .check = check_not_both_have_it});
+    }
+}
+
+/* The owner serves from it, and what it has handed out is freed by others so that the list looks as
+   it did before, but for one object. */
+static void use_in_between(void)
+{
+    if (!ashlar_slab_activate(shared_slab))
+        return;
+    char *objects[2] = {get(shared_slab), get(shared_slab)};
+    popped = get(shared_slab);
+    deactivate(shared_slab);
+    assert_int_equal(ashlar_slab_push_remote(shared_slab, objects[1]), ASHLAR_REMOTE_DONE);
+    assert_int_equal(ashlar_slab_push_remote(shared_slab, objects[0]), ASHLAR_REMOTE_DONE);
+}
+
+static void expect_it_not_to_be_had(void)
+{
+    expect_not_to_be_had(shared_slab);
+    assert_true((shared_slab->remote & TAKEN) != 0);
+}
+
+/* The last object comes back while somebody is about to take the slab, and is not lost. */
+static void push_last_and_expect_it_not_to_be_had(void)
+{
+    expect_it_not_to_be_had();
+    if (popped == NULL)
+        return;
+    assert_int_equal(ashlar_slab_push_remote(shared_slab, popped), ASHLAR_REMOTE_EMPTIED);
+    expect_it_not_to_be_had();
+}
+
+static void check_object_in_use(void)
+{
+    assert_int_equal(is_taken_away, popped == NULL);
+    if (is_taken_away)
+        return;
+    assert_int_equal(shared_slab->remote & TAKEN, 0);
+    if (was_taken && met->when_taken == push_last_and_expect_it_not_to_be_had)
+        assert_int_equal(remote_count(shared_slab), 3);
+    else
+        assert_int_equal(ashlar_slab_push_remote(shared_slab, popped), ASHLAR_REMOTE_EMPTIED);
+    assert_true(ashlar_slab_take_away(shared_slab));
+}
+
+/* Symptom: the memory of an object in use had another user. */
+static void what_is_handed_out_at_the_last_moment_keeps_the_slab(void **state)
+{
+    (void)state;
+    if (!TEST_HAS_STEPS)
+        skip();
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(met_classes); i++) {
+        met_class = met_classes[i];
+        struct encounter encounter = {.prepare = prepare_freed_by_both,
+                                      .one = take_away,
+                                      .other = use_in_between,
+                                      .when_taken = expect_it_not_to_be_had,
+                                      .check = check_object_in_use};
+        meet_everywhere(&encounter);
+        encounter.when_taken = push_last_and_expect_it_not_to_be_had;
+        meet_everywhere(&encounter);
+    }
+}
+
+/* All objects are in use but as many as a sleeping slab waits for, which others have freed. */
+static void prepare_few_freed(void)
+{
+    shared_slab = make_slab(met_class);
+    met_objects = take_some(shared_slab, count_of(shared_slab));
+    free_remotely(shared_slab, met_objects, few_of(shared_slab));
+    free(met_objects);
+    is_taken_away = false;
+}
+
+static void prepare_few_freed_asleep(void)
+{
+    prepare_few_freed();
+    ashlar_slab_sleep(shared_slab);
+}
+
+static void fall_asleep(void)
+{
+    ashlar_slab_sleep(shared_slab);
+}
+
+static void wake_up(void)
+{
+    ashlar_slab_wake(shared_slab);
+}
+
+static void check_not_taken(void)
+{
+    assert_false(is_taken_away);
+    assert_int_equal(handed_out(shared_slab), count_of(shared_slab));
+}
+
+/* Symptom: what a slab had in use was seen without what was put aside, or the other way. */
+static void a_slab_that_falls_asleep_or_wakes_is_not_taken_for_an_empty_one(void **state)
+{
+    (void)state;
+    if (!TEST_HAS_STEPS)
+        skip();
+    for (unsigned class_id = 15; class_id <= 31; class_id += 16) {
+        met_class = class_id;
+        meet_everywhere(&(struct encounter){.prepare = prepare_few_freed,
+                                            .one = fall_asleep,
+                                            .other = take_away,
+                                            .check = check_not_taken});
+        meet_everywhere(&(struct encounter){.prepare = prepare_few_freed_asleep,
+                                            .one = wake_up,
+                                            .other = take_away,
+                                            .check = check_not_taken});
+    }
+}
+
+/* Two are in use, and one was freed by another thread. */
+static void prepare_one_freed(void)
+{
+    shared_slab = make_slab(met_class);
+    met_objects = take_some(shared_slab, 3);
+    assert_int_equal(ashlar_slab_push_remote(shared_slab, met_objects[2]), ASHLAR_REMOTE_DONE);
+    is_taken_away = false;
+    ncollected = 0;
+}
+
+static void collect(void)
+{
+    ncollected = ashlar_slab_collect(shared_slab);
+}
+
+static void free_the_rest_and_take_away(void)
+{
+    assert_false(ashlar_slab_take_away(shared_slab));
+    (void)ashlar_slab_push_remote(shared_slab, met_objects[0]);
+    assert_false(ashlar_slab_take_away(shared_slab));
+    (void)ashlar_slab_push_remote(shared_slab, met_objects[1]);
+    take_away();
+}
+
+static void check_nothing_is_lost(void)
+{
+    assert_int_equal(handed_out(shared_slab), 3 - ncollected);
+    if (!is_taken_away)
+        assert_int_equal(remote_count(shared_slab), 3 - ncollected);
+    assert_int_equal(shared_slab->remote & TAKEN, is_taken_away ? TAKEN : 0);
+    ashlar_slab_verify(shared_slab);
+    free(met_objects);
+}
+
+static void an_owner_that_collects_has_what_it_has_collected(void **state)
+{
+    (void)state;
+    if (!TEST_HAS_STEPS)
+        skip();
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(met_classes); i++) {
+        met_class = met_classes[i];
+        meet_everywhere(&(struct encounter){.prepare = prepare_one_freed,
+                                            .one = collect,
+                                            .other = free_the_rest_and_take_away,
+                                            .check = check_nothing_is_lost});
+    }
+}
+
+/* ---- with threads -------------------------------------------------------------------------- */
+
+#define MAILBOXES 32
+
 static _Atomic(char *) mailboxes[MAILBOXES];
 static _Atomic bool is_over;
 
@@ -830,7 +1473,7 @@ static void remote_frees_of_many_threads_all_arrive(void **state)
     uint64_t seeds[3] = {1, 2, 3};
     uint64_t seed = 9;
     is_over = false;
-    shared_slab = make_slab(2);
+    shared_slab = make_active(2);
     for (int i = 0; i < 3; i++)
         pthread_create(&threads[i], NULL, free_from_afar, &seeds[i]);
     for (int i = 0; i < 200000; i++) {
@@ -856,7 +1499,7 @@ static void remote_frees_of_many_threads_all_arrive(void **state)
             ashlar_slab_push(shared_slab, object);
     }
     ashlar_slab_collect(shared_slab);
-    assert_int_equal(shared_slab->span.used, 0);
+    assert_int_equal(handed_out(shared_slab), 0);
     ashlar_slab_verify(shared_slab);
     drop_slab(shared_slab);
 }
@@ -895,13 +1538,13 @@ static void hand_over(char *object)
 static void whoever_is_handed_an_object_finds_its_slab(void **state)
 {
     (void)state;
-    static const unsigned some_classes[] = {4, 24, 47, 70, 87};
+    static const unsigned handed_classes[] = {4, 24, 47, 70, 87};
     pthread_t thread;
     is_over = false;
     has_failed = false;
     assert_int_equal(pthread_create(&thread, NULL, free_what_is_handed_over, NULL), 0);
-    for (size_t i = 0; i < 60 * ASHLAR_ARRAY_LEN(some_classes); i++) {
-        shared_slab = make_slab(some_classes[i % ASHLAR_ARRAY_LEN(some_classes)]);
+    for (size_t i = 0; i < 60 * ASHLAR_ARRAY_LEN(handed_classes); i++) {
+        shared_slab = make_active(handed_classes[i % ASHLAR_ARRAY_LEN(handed_classes)]);
         size_t count = count_of(shared_slab);
         nhanded = 0;
         nemptied = 0;
@@ -913,7 +1556,7 @@ static void whoever_is_handed_an_object_finds_its_slab(void **state)
         for (size_t nback = 0; nback != count && !has_failed;)
             nback += ashlar_slab_collect(shared_slab);
         assert_false(has_failed);
-        assert_int_equal(shared_slab->span.used, 0);
+        assert_int_equal(handed_out(shared_slab), 0);
         ashlar_slab_verify(shared_slab);
         drop_slab(shared_slab);
     }
@@ -968,6 +1611,60 @@ static void either_the_owner_or_who_takes_the_slab_has_its_objects(void **state)
     drop_slab(shared_slab);
 }
 
+static void *take_what_both_have_freed(void *context)
+{
+    for (int i = 0; i < 6000; i++) {
+        pthread_barrier_wait(&start);
+        ntaken += ashlar_slab_take_away(shared_slab);
+        pthread_barrier_wait(&start);
+    }
+    return context;
+}
+
+/* As with an interruption at every instruction, and with what the machine puts in another order.
+   Each thread may have the slab, and once in a while neither has, which loses nothing. */
+static void never_both_the_owner_and_who_takes_the_slab_have_it(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    unsigned nactivated = 0;
+    unsigned ntaken_away = 0;
+    shared_slab = make_slab(70);
+    char **objects = take_some(shared_slab, 3);
+    assert_int_equal(pthread_barrier_init(&start, NULL, 2), 0);
+    assert_int_equal(pthread_create(&thread, NULL, take_what_both_have_freed, NULL), 0);
+    for (int i = 0; i < 6000; i++) {
+        ashlar_slab_push(shared_slab, objects[0]);
+        assert_int_equal(ashlar_slab_push_remote(shared_slab, objects[1]), ASHLAR_REMOTE_DONE);
+        assert_int_equal(ashlar_slab_push_remote(shared_slab, objects[2]), ASHLAR_REMOTE_EMPTIED);
+        ntaken = 0;
+        pthread_barrier_wait(&start);
+        for (int spin = i % 64; spin > 0; spin--)
+            atomic_signal_fence(memory_order_seq_cst);
+        bool is_mine = ashlar_slab_activate(shared_slab);
+        char *object = is_mine ? get(shared_slab) : NULL;
+        pthread_barrier_wait(&start);
+        assert_false(is_mine && ntaken != 0);
+        assert_int_equal(handed_out(shared_slab), is_mine ? 1 : 2);
+        assert_int_equal((shared_slab->remote & TAKEN) != 0, ntaken != 0);
+        nactivated += is_mine;
+        ntaken_away += ntaken != 0;
+        atomic_fetch_and(&shared_slab->remote, ~TAKEN);
+        if (!is_mine)
+            assert_true(ashlar_slab_activate(shared_slab));
+        objects[0] = is_mine ? object : get(shared_slab);
+        objects[1] = get(shared_slab);
+        objects[2] = get(shared_slab);
+        deactivate(shared_slab);
+        ashlar_slab_verify(shared_slab);
+    }
+    assert_true(nactivated != 0 && ntaken_away != 0);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&start);
+    free(objects);
+    drop_slab(shared_slab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -990,15 +1687,31 @@ int main(void)
         cmocka_unit_test(parking_asks_for_the_next_remote_free_and_unparking_takes_that_back),
         cmocka_unit_test(an_abandoned_slab_refuses_remote_frees_until_it_is_adopted),
         cmocka_unit_test(the_last_of_all_objects_that_others_free_is_told),
-        cmocka_unit_test(the_last_object_is_not_told_when_the_owner_has_another),
+        cmocka_unit_test(the_last_object_is_not_told_while_the_owner_allocates_from_the_slab),
+        cmocka_unit_test(the_last_that_others_free_is_told_though_the_owner_has_free_objects),
         cmocka_unit_test(a_slab_is_taken_when_no_object_is_missing_and_not_twice),
         cmocka_unit_test(a_slab_is_not_taken_while_it_is_parked_or_abandoned_or_collected),
         cmocka_unit_test(the_owner_of_a_taken_slab_finds_nothing_and_leaves_its_mark),
         cmocka_unit_test(a_parked_slab_that_is_emptied_at_once_is_told_and_on_the_pending_stack),
         cmocka_unit_test(a_slab_across_a_multiple_of_4_gib_hands_out_every_object_once),
+        cmocka_unit_test(
+            a_slab_that_its_owner_allocates_from_is_not_taken_before_it_no_longer_does),
+        cmocka_unit_test(an_active_slab_all_of_whose_objects_others_have_freed_is_taken),
+        cmocka_unit_test(one_object_that_is_not_freed_keeps_a_slab_its_owners),
+        cmocka_unit_test(a_sleeping_slab_freed_by_both_sides_is_told_of_and_taken),
+        cmocka_unit_test(a_slab_collects_when_it_becomes_active),
+        cmocka_unit_test(a_slab_about_to_be_taken_or_gone_does_not_become_active),
+        cmocka_unit_test(what_others_free_meanwhile_leaves_a_slab_about_to_be_taken),
+        cmocka_unit_test(a_slab_is_taken_when_a_model_says_so),
+        cmocka_unit_test(whoever_comes_first_the_owner_or_another_has_the_slab),
+        cmocka_unit_test(the_last_object_that_comes_back_as_a_slab_becomes_active_does_not_take_it),
+        cmocka_unit_test(what_is_handed_out_at_the_last_moment_keeps_the_slab),
+        cmocka_unit_test(a_slab_that_falls_asleep_or_wakes_is_not_taken_for_an_empty_one),
+        cmocka_unit_test(an_owner_that_collects_has_what_it_has_collected),
         cmocka_unit_test(remote_frees_of_many_threads_all_arrive),
         cmocka_unit_test(whoever_is_handed_an_object_finds_its_slab),
         cmocka_unit_test(either_the_owner_or_who_takes_the_slab_has_its_objects),
+        cmocka_unit_test(never_both_the_owner_and_who_takes_the_slab_have_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

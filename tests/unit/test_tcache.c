@@ -11,6 +11,7 @@
 #include "small/chunk.h"
 #include "unit/defaults.h"
 #include "unit/fake_os.h"
+#include "unit/steps.h"
 
 #define CLASS 9u
 #define OBJECT_BYTES (ashlar_class_size(CLASS))
@@ -370,13 +371,17 @@ static size_t capacity_of(const struct ashlar_slab *slab)
 /* What slab.h says of `used`, and of a slab that waits for a few objects. */
 static void check_law(struct ashlar_slab *slab)
 {
+    if (ashlar_slab_is_gone(slab)) { /* its memory has another user */
+        assert_true(slab->span.used + slab->span.asleep != 0);
+        return;
+    }
     ashlar_slab_verify(slab);
     size_t hold = slab->is_active ? ashlar_slab_hold(slab) : 0;
     size_t nfree = count_free(slab);
-    assert_int_equal((size_t)slab->span.used + slab->asleep + nfree,
+    assert_int_equal((size_t)slab->span.used + slab->span.asleep + nfree,
                      slab->carved / ashlar_slab_object_bytes(slab) + hold);
     if (!slab->is_asleep) {
-        assert_int_equal(slab->asleep, 0);
+        assert_int_equal(slab->span.asleep, 0);
         assert_false(slab->is_exhausted);
         return;
     }
@@ -1504,6 +1509,10 @@ static void a_parked_slab_of_a_thread_that_exits_is_whole_when_it_is_adopted(voi
         assert_true(ashlar_list_is_empty(&cache_of_other->slabs));
         size_t live = ashlar_slab_live_objects(held_of_other);
         assert_int_equal(live, capacity_of(held_of_other) - (few_of(held_of_other) - 1));
+        if (live == capacity_of(held_of_other)) { /* a full one is of no use to anybody */
+            free_full(0, 1);
+            live--;
+        }
         adopt_and_empty(held_of_other, live);
     }
 }
@@ -1585,11 +1594,17 @@ static void *empty_slab(void *context)
     return context;
 }
 
-static void empty_from_afar(const struct ashlar_slab *slab)
+static void empty_rest_from_afar(const struct ashlar_slab *slab)
 {
     slab_to_empty = slab;
-    assert_int_equal(live_in(slab), capacity_of(slab));
+    assert_true(live_in(slab) != 0);
     in_thread(empty_slab);
+}
+
+static void empty_from_afar(const struct ashlar_slab *slab)
+{
+    assert_int_equal(live_in(slab), capacity_of(slab));
+    empty_rest_from_afar(slab);
 }
 
 static bool is_own(const struct ashlar_slab *slab)
@@ -1630,18 +1645,302 @@ static void a_slab_with_an_object_in_use_stays_its_owners(void **state)
     expect_whole_cache();
 }
 
-static void a_slab_that_its_owner_has_a_free_object_of_stays_its_owners(void **state)
+/* Slabs of which the owner has freed some objects itself, and which it does not allocate from: what
+   is left of them is live. */
+
+/* It waits for a few more. */
+static struct ashlar_slab *free_some_of_exhausted(void)
+{
+    struct ashlar_slab *slab = exhaust_slab();
+    free_own(0, FEW - 1);
+    assert_true(slab->is_exhausted);
+    return slab;
+}
+
+static struct ashlar_slab *free_some_of_parked(void)
+{
+    struct ashlar_slab *slab = park_slab();
+    free_own(0, FEW - 1);
+    assert_true(slab->is_asleep && !slab->is_exhausted);
+    return slab;
+}
+
+static struct ashlar_slab *make_available_again(void)
+{
+    struct ashlar_slab *slab = exhaust_slab();
+    free_own(0, 2 * FEW);
+    assert_int_equal(count_links(&own_cache()->available[CLASS], slab), 1);
+    return slab;
+}
+
+/* Its class went on with objects that had come back before all of it was carved. */
+static struct ashlar_slab *leave_partly_carved(void)
+{
+    struct ashlar_slab *first = exhaust_slab();
+    struct ashlar_slab *slab = slab_of(objects[nobjects - 1]);
+    free_own(0, FEW);
+    alloc_until_served_by(first);
+    assert_true(slab->carved < ashlar_slab_capacity(slab));
+    assert_int_equal(count_links(&own_cache()->available[CLASS], slab), 1);
+    return slab;
+}
+
+static struct ashlar_slab *free_some_of_partly_carved(void)
+{
+    struct ashlar_slab *slab = leave_partly_carved();
+    for (size_t i = 0, count = 0; i < nobjects && count < 3; i++) {
+        if (objects[i] != NULL && slab_of(objects[i]) == slab) {
+            free_own(i, i + 1);
+            count++;
+        }
+    }
+    (void)own_cache();
+    return slab;
+}
+
+/* It is available, and somebody is about to tell of it. */
+static struct ashlar_slab *make_available_in_flight(void)
+{
+    struct ashlar_slab *slab = park_slab();
+    free_from_afar(0, 1);
+    assert_ptr_equal(hold_back(own_cache()), slab);
+    free_own(1, LEFT);
+    assert_int_equal(count_links(&own_cache()->available[CLASS], slab), 1);
+    assert_true(slab->is_in_flight && !slab->is_asleep);
+    return slab;
+}
+
+static struct ashlar_slab *(*const freed_by_both[])(void) = {
+    free_some_of_exhausted, free_some_of_parked, make_available_again, leave_partly_carved,
+    free_some_of_partly_carved};
+
+/* Symptom: what a thread had freed some objects of itself stayed with it while it was idle. */
+static void a_slab_that_both_sides_have_emptied_is_taken_back_while_its_owner_is_idle(void **state)
 {
     (void)state;
-    struct ashlar_slab *slab = exhaust_slab();
-    free_own(0, 1);
-    assert_true(slab->is_exhausted);
-    free_from_afar(1, nobjects - 1);
-    take_back(0);
-    ashlar_heaps_trim();
-    assert_false(lingers(slab));
-    expect_whole_cache();
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(freed_by_both); i++) {
+        struct ashlar_slab *slab = freed_by_both[i]();
+        size_t nnoted = ashlar_arena_emptied();
+        size_t live = live_in(slab);
+        empty_rest_from_afar(slab);
+        assert_true(ashlar_arena_emptied() > nnoted);
+        assert_int_equal(slab->span.used + slab->span.asleep, live); /* nobody has collected */
+        take_back(1);
+        assert_true(lingers(slab));
+        expect_whole_cache();
+    }
 }
+
+/* How an owner comes upon a slab that is gone: the class wants more, it gives back, or it exits. */
+static void a_slab_of_which_the_owner_had_free_objects_is_buried_when_it_is_gone(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(freed_by_both); i++) {
+        for (int how = 0; how < 4; how++) {
+            struct ashlar_slab *slab = freed_by_both[i]();
+            empty_rest_from_afar(slab);
+            take_back(1);
+            assert_true(lingers(slab));
+            if (how == 1)
+                ashlar_heaps_trim();
+            if (how == 2)
+                look_at_pending();
+            if (how == 3)
+                ashlar_tcache_abandon(ashlar_heaps_real);
+            if (how % 2 != 0)
+                ashlar_heaps_trim(); /* one that was told of is available at first */
+            if (how % 2 != 0)
+                assert_false(lingers(slab));
+            expect_whole_cache();
+            ashlar_heaps_trim();
+            assert_false(lingers(slab));
+            assert_int_equal(ashlar_count_read(slabs), 0);
+        }
+    }
+}
+
+/* Frees all of a slab that is live but the object number `kept`, by turns as its owner, at most
+   `nown`, and as another thread. */
+static void free_all_but(const struct ashlar_slab *slab, size_t kept, size_t nown)
+{
+    for (size_t i = 0; i < nobjects; i++) {
+        if (i == kept || objects[i] == NULL || slab_of(objects[i]) != slab)
+            continue;
+        struct ashlar_tcache *cache = i % 2 != 0 && nown != 0 ? ashlar_heaps_real : NULL;
+        nown -= cache != NULL;
+        assert_int_equal(ashlar_tcache_free(cache, slab_of(objects[i]), objects[i]),
+                         ASHLAR_TCACHE_DONE);
+        objects[i] = NULL;
+    }
+}
+
+static void an_object_in_use_keeps_a_slab_that_both_sides_have_freed_the_rest_of(void **state)
+{
+    (void)state;
+    (void)ashlar_option_set(ASHLAR_OPTION_decay_ms, -1);
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(freed_by_both); i++) {
+        for (size_t nown = 0; nown < 30; nown += 29) {
+            struct ashlar_slab *slab = freed_by_both[i]();
+            size_t kept = nobjects - 1;
+            while (objects[kept] == NULL || slab_of(objects[kept]) != slab)
+                kept--;
+            free_all_but(slab, kept, nown);
+            assert_int_equal(live_in(slab), 1);
+            take_back(0);
+            assert_ptr_equal(slab_of(objects[kept]), slab);
+            assert_int_equal(objects[kept][OBJECT_BYTES - 1], (char)kept);
+            empty_rest_from_afar(slab);
+            take_back(1);
+            expect_whole_cache();
+            ashlar_heaps_trim();
+        }
+    }
+}
+
+/* It would hand out what has another user. */
+static void a_slab_that_serves_is_not_taken_back_while_it_has_objects_to_give(void **state)
+{
+    (void)state;
+    static const unsigned serving_classes[] = {0, CLASS, 47, ASHLAR_CLASS_MEDIUM + 4};
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(serving_classes); i++) {
+        for (int is_part_own = 0; is_part_own < 2; is_part_own++) {
+            unsigned class_id = serving_classes[i];
+            ashlar_heaps_trim();
+            char *some[3] = {alloc(class_id), alloc(class_id), alloc(class_id)};
+            struct ashlar_slab *slab = slab_of(some[0]);
+            assert_ptr_equal(own_cache()->active[class_id], slab);
+            for (int k = 0; k < 3; k++) {
+                struct ashlar_tcache *cache = k == 1 && is_part_own ? ashlar_heaps_real : NULL;
+                assert_int_equal(ashlar_tcache_free(cache, slab, some[k]), ASHLAR_TCACHE_DONE);
+                take_back(0);
+            }
+            some[0] = alloc(class_id);
+            assert_ptr_equal(slab_of(some[0]), slab);
+            memset(some[0], 0x5a, ashlar_class_size(class_id));
+            take_back(0);
+            assert_int_equal(free_object(some[0]), ASHLAR_TCACHE_DONE);
+            ashlar_heaps_trim();
+            assert_int_equal(ashlar_count_read(slabs), 0);
+        }
+    }
+}
+
+/* Somebody still holds on to its descriptor. */
+static void an_available_slab_in_flight_that_is_gone_stays_until_it_was_told_of(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct ashlar_slab *slab = make_available_in_flight();
+        empty_rest_from_afar(slab);
+        take_back(1);
+        if (how == 0)
+            ashlar_heaps_trim();
+        if (how == 1)
+            ashlar_tcache_abandon(ashlar_heaps_real);
+        for (int i = 0; i < 500; i++)
+            (void)alloc_next();
+        assert_true(lingers(slab));
+        (void)own_cache();
+        let_go(own_cache(), slab);
+        ashlar_heaps_trim();
+        assert_false(lingers(slab));
+        expect_whole_cache();
+    }
+}
+
+/* Symptom: each slab that was taken back cost a descriptor. */
+static void owners_whose_slabs_are_taken_back_over_and_over_need_no_more_descriptors(void **state)
+{
+    (void)state;
+    (void)ashlar_option_set(ASHLAR_OPTION_decay_ms, -1);
+    size_t meta_bytes = 0;
+    for (int round = 0; round < 1500; round++) {
+        struct ashlar_slab *slab = make_available_again();
+        free_all_but(slab, MANY, 0);
+        take_back(1);
+        assert_true(lingers(slab));
+        switch (round % 3) {
+        case 0:
+            ashlar_heaps_trim();
+            break;
+        case 1:
+            ashlar_tcache_abandon(ashlar_heaps_real);
+            break;
+        default:
+            alloc_until_exhausted(slab_of(objects[nobjects - 1]));
+        }
+        assert_false(lingers(slab));
+        assert_null(free_all(NULL));
+        ashlar_heaps_trim();
+        if (round == 10)
+            meta_bytes = ashlar_count_read(meta_bytes);
+    }
+    assert_int_equal(ashlar_count_read(meta_bytes), meta_bytes);
+}
+
+/* ---- between the arena and the first object ------------------------------------------------- */
+
+static struct ashlar_slab *orphan;
+static char *orphans_object;
+static bool is_taken_at_once;
+static char *served;
+
+static void *leave_one_behind(void *context)
+{
+    orphans_object = memset(alloc(CLASS), 1, OBJECT_BYTES);
+    orphan = slab_of(orphans_object);
+    return context;
+}
+
+static void alloc_one(void)
+{
+    served = alloc(CLASS);
+}
+
+/* As soon as the slab has a new owner, and no sooner than its arena may be locked. */
+static void free_the_orphans_object(void)
+{
+    if (is_taken_at_once || !is_own(orphan) || orphan->is_active)
+        return;
+    is_taken_at_once = true;
+    assert_int_equal(ashlar_tcache_free(NULL, orphan, orphans_object), ASHLAR_TCACHE_DONE);
+    take_back(1);
+}
+
+static void an_adopted_slab_that_is_taken_back_at_once_is_buried_later(void **state)
+{
+    (void)state;
+    if (!TEST_HAS_STEPS)
+        skip();
+    for (int how = 0; how < 3; how++) {
+        assert_int_equal(free_object(alloc(CLASS + 1)), ASHLAR_TCACHE_DONE);
+        ashlar_heaps_trim();
+        in_thread(leave_one_behind);
+        is_taken_at_once = false;
+        test_step_through(alloc_one, free_the_orphans_object);
+        assert_true(is_taken_at_once);
+        assert_non_null(served);
+        assert_ptr_not_equal(slab_of(served), orphan);
+        assert_true(lingers(orphan));
+        memset(served, 2, OBJECT_BYTES);
+        (void)own_cache();
+        nobjects = 0;
+        if (how == 0)
+            ashlar_heaps_trim();
+        if (how == 1)
+            ashlar_tcache_abandon(ashlar_heaps_real);
+        if (how == 2)
+            while (lingers(orphan))
+                (void)alloc_next();
+        assert_false(lingers(orphan));
+        assert_int_equal(free_object(served), ASHLAR_TCACHE_DONE);
+        expect_whole_cache();
+        ashlar_heaps_trim();
+        assert_int_equal(ashlar_count_read(slabs), 0);
+    }
+}
+
+/* ---- slabs that others have emptied, all of them -------------------------------------------- */
 
 static void an_owner_serves_on_when_its_active_slab_is_gone(void **state)
 {
@@ -1833,10 +2132,16 @@ static void wait_for_stage(int wanted)
         sched_yield();
 }
 
+static bool is_in_flight_in(struct ashlar_slab *(*way)(void))
+{
+    return way == exhaust_in_flight || way == fill_active_in_flight ||
+           way == make_available_in_flight;
+}
+
 static void *be_idle_and_exit(void *context)
 {
     struct ashlar_slab *slab = prepare();
-    if (prepare == exhaust_in_flight || prepare == fill_active_in_flight)
+    if (is_in_flight_in(prepare))
         (void)hold_back(own_cache());
     held_of_other = slab;
     cache_of_other = own_cache();
@@ -1848,8 +2153,16 @@ static void *be_idle_and_exit(void *context)
 static void a_thread_whose_slabs_are_gone_exits_and_its_cache_serves_the_next(void **state)
 {
     (void)state;
-    struct ashlar_slab *(*const ways[])(void) = {fill_active, exhaust_slab, park_slab,
-                                                 exhaust_in_flight, fill_active_in_flight};
+    struct ashlar_slab *(*const ways[])(void) = {fill_active,
+                                                 exhaust_slab,
+                                                 park_slab,
+                                                 free_some_of_exhausted,
+                                                 free_some_of_parked,
+                                                 make_available_again,
+                                                 leave_partly_carved,
+                                                 exhaust_in_flight,
+                                                 fill_active_in_flight,
+                                                 make_available_in_flight};
     assert_int_equal(free_object(alloc(CLASS)), ASHLAR_TCACHE_DONE);
     for (size_t i = 0; i < ASHLAR_ARRAY_LEN(ways); i++) {
         for (int is_late = 0; is_late <= 1; is_late++) {
@@ -1861,7 +2174,7 @@ static void a_thread_whose_slabs_are_gone_exits_and_its_cache_serves_the_next(vo
             assert_int_equal(pthread_create(&thread, NULL, be_idle_and_exit, NULL), 0);
             wait_for_stage(1);
             struct ashlar_slab *slab = held_of_other;
-            bool is_held = ways[i] == exhaust_in_flight || ways[i] == fill_active_in_flight;
+            bool is_held = is_in_flight_in(ways[i]);
             slab_to_empty = slab;
             assert_null(empty_slab(NULL));
             take_back(1);
@@ -1987,9 +2300,9 @@ static void model_step(uint64_t *seed, uint64_t tag, size_t nobjects_most)
 static void random_operations_of_caches_lose_nothing(void **state)
 {
     (void)state;
+    unsigned in_flight_and_exhausted = 0;
     for (uint64_t round = 1; round <= 20; round++) {
         uint64_t seed = round * 7919;
-        unsigned in_flight_and_exhausted = 0;
         memset(caches, 0, sizeof caches);
         for (size_t i = 0; i < CACHES; i++) {
             ashlar_tcache_init(&caches[i]);
@@ -2004,7 +2317,6 @@ static void random_operations_of_caches_lose_nothing(void **state)
                     in_flight_and_exhausted += slab->is_in_flight && slab->is_exhausted;
             }
         }
-        assert_true(in_flight_and_exhausted > 0);
         for (size_t at = 0; at < MODEL_OBJECTS; at++)
             if (model[at].object != NULL)
                 model_free(at, &caches[at % CACHES]);
@@ -2016,6 +2328,7 @@ static void random_operations_of_caches_lose_nothing(void **state)
         }
         assert_int_equal(ashlar_count_read(slabs), 0);
     }
+    assert_true(in_flight_and_exhausted > 0);
 }
 
 #define THREADS 3
@@ -2115,6 +2428,143 @@ static void threads_that_exhaust_slabs_for_each_other_lose_nothing(void **state)
     for (int round = 0; round < 3; round++)
         run_threads(swap_full_slabs);
     empty_mailboxes();
+}
+
+/* ---- threads, and one that takes back ------------------------------------------------------- */
+
+#define OWNERS 2
+#define FREERS 2
+#define STRESS_ROUNDS 150000
+
+/* Many objects to a slab, some, and few: the last class is a medium one. */
+static const unsigned stress_classes[] = {CLASS, 31, 50, ASHLAR_CLASS_MEDIUM + 4};
+
+static _Atomic bool is_over;
+static _Atomic size_t nalive; /* objects that exist */
+
+/* Where it lies and how long it is are written all over it. */
+static void stamp(char *object, size_t size)
+{
+    for (size_t at = 0; at + 16 <= size; at += 16) {
+        ((uint64_t *)(void *)(object + at))[0] = (uintptr_t)object + at;
+        ((uint64_t *)(void *)(object + at))[1] = size;
+    }
+}
+
+static bool is_stamped(const char *object, size_t size)
+{
+    bool is_whole = true;
+    for (size_t at = 0; at + 16 <= size; at += 16)
+        is_whole &= ((const uint64_t *)(const void *)(object + at))[0] == (uintptr_t)object + at &&
+                    ((const uint64_t *)(const void *)(object + at))[1] == size;
+    return is_whole;
+}
+
+static bool check_and_free_object(char *object)
+{
+    size_t size = ashlar_slab_object_bytes(slab_of(object));
+    nalive--;
+    return is_stamped(object, size) && free_object(object) == ASHLAR_TCACHE_DONE;
+}
+
+/* Allocates, frees some itself, hands some over; is idle now and then, with all handed over. */
+static void *allocate_and_hand_over(void *context)
+{
+    static _Atomic uint64_t seeds;
+    uint64_t seed = 88172645463325252 + ++seeds * 7919;
+    char *mine[200] = {NULL};
+    for (int i = 0; i < STRESS_ROUNDS; i++) {
+        size_t at = test_random_below(&seed, ASHLAR_ARRAY_LEN(mine));
+        unsigned phase = (unsigned)i / 4000;
+        if (mine[at] != NULL && test_random_below(&seed, 3) == 0) {
+            if (!check_and_free_object(mine[at]))
+                return objects;
+            mine[at] = NULL;
+            continue;
+        }
+        if (mine[at] != NULL) {
+            char *old = atomic_exchange(&mailboxes[test_random_below(&seed, MAILBOXES)], mine[at]);
+            mine[at] = NULL;
+            if (old != NULL && !check_and_free_object(old))
+                return objects;
+            continue;
+        }
+        unsigned class_id = stress_classes[(phase + test_random_below(&seed, 2)) %
+                                           ASHLAR_ARRAY_LEN(stress_classes)];
+        char *object = alloc(class_id);
+        if (object == NULL)
+            return objects;
+        stamp(object, ashlar_class_size(class_id));
+        mine[at] = object;
+        nalive++;
+        if (i % 4000 == 3999)
+            sched_yield();
+        if (i % 37777 == 0)
+            ashlar_heaps_trim();
+    }
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(mine); i++)
+        if (mine[i] != NULL && !check_and_free_object(mine[i]))
+            return objects;
+    return context;
+}
+
+static void *free_what_is_handed_over(void *context)
+{
+    for (size_t i = 0; !is_over; i++) {
+        char *object = atomic_exchange(&mailboxes[i % MAILBOXES], NULL);
+        if (object != NULL && !check_and_free_object(object))
+            return objects;
+    }
+    return context;
+}
+
+static void *take_back_over_and_over(void *context)
+{
+    while (!is_over) {
+        (void)ashlar_arena_note_emptied();
+        ashlar_arena_take_back_all();
+    }
+    return context;
+}
+
+static void join(pthread_t thread)
+{
+    void *failure;
+    pthread_join(thread, &failure);
+    assert_null(failure);
+}
+
+/* Symptom: an object in use had another user, or memory or descriptors were lost. */
+static void nothing_is_lost_while_slabs_are_taken_back_from_threads_at_work(void **state)
+{
+    (void)state;
+    pthread_t owners[OWNERS];
+    pthread_t freers[FREERS];
+    pthread_t taker;
+    uint64_t taken = ashlar_count_read(slabs_taken_back);
+    is_over = false;
+    nalive = 0;
+    assert_int_equal(pthread_create(&taker, NULL, take_back_over_and_over, NULL), 0);
+    for (int i = 0; i < FREERS; i++)
+        assert_int_equal(pthread_create(&freers[i], NULL, free_what_is_handed_over, NULL), 0);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < OWNERS; i++)
+            assert_int_equal(pthread_create(&owners[i], NULL, allocate_and_hand_over, NULL), 0);
+        for (int i = 0; i < OWNERS; i++)
+            join(owners[i]);
+    }
+    is_over = true;
+    join(taker);
+    for (int i = 0; i < FREERS; i++)
+        join(freers[i]);
+    for (size_t i = 0; i < MAILBOXES; i++) {
+        char *object = atomic_exchange(&mailboxes[i], NULL);
+        assert_true(object == NULL || check_and_free_object(object));
+    }
+    assert_int_equal(nalive, 0);
+    assert_true(ashlar_count_read(slabs_taken_back) > taken);
+    empty_mailboxes();
+    (void)own_cache();
 }
 
 static pthread_key_t late_key;
@@ -2221,7 +2671,13 @@ int main(void)
         CASE(a_parked_slab_of_a_thread_that_exits_is_whole_when_it_is_adopted),
         CASE(a_sleeping_slab_of_a_thread_that_exits_goes_with_its_last_object),
         CASE(a_slab_with_an_object_in_use_stays_its_owners),
-        CASE(a_slab_that_its_owner_has_a_free_object_of_stays_its_owners),
+        CASE(a_slab_that_both_sides_have_emptied_is_taken_back_while_its_owner_is_idle),
+        CASE(a_slab_of_which_the_owner_had_free_objects_is_buried_when_it_is_gone),
+        CASE(an_object_in_use_keeps_a_slab_that_both_sides_have_freed_the_rest_of),
+        CASE(a_slab_that_serves_is_not_taken_back_while_it_has_objects_to_give),
+        CASE(an_available_slab_in_flight_that_is_gone_stays_until_it_was_told_of),
+        CASE(owners_whose_slabs_are_taken_back_over_and_over_need_no_more_descriptors),
+        CASE(an_adopted_slab_that_is_taken_back_at_once_is_buried_later),
         CASE(an_owner_serves_on_when_its_active_slab_is_gone),
         CASE(an_exhausted_slab_that_is_gone_is_buried_when_its_owner_looks),
         CASE(a_parked_slab_that_is_gone_is_buried_when_its_owner_looks),
@@ -2235,6 +2691,7 @@ int main(void)
         CASE(random_operations_of_caches_lose_nothing),
         CASE(threads_that_free_for_each_other_lose_nothing),
         CASE(threads_that_exhaust_slabs_for_each_other_lose_nothing),
+        CASE(nothing_is_lost_while_slabs_are_taken_back_from_threads_at_work),
         /* The store for threads past their end keeps its slab. */
         cmocka_unit_test_setup(a_thread_past_its_end_is_served, begin),
     };

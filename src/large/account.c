@@ -20,6 +20,14 @@
 #define MIN_SLACK_BYTES (1 * ASHLAR_MIB)
 #define MAX_SLACK_BYTES (16 * ASHLAR_MIB)
 
+/* A surplus is this part of a block, and so long, at most; all of them together are no longer than
+   that, and there is none until so many blocks came to life in the two windows
+   (doc/decisions/0021). */
+#define SURPLUS_PART 4
+#define SURPLUS_BYTES (256 * ASHLAR_KIB)
+#define SURPLUS_MAX_BYTES (8 * ASHLAR_MIB)
+#define SURPLUS_FROM_BLOCKS 4096
+
 /* Live memory from which the limit of the cgroup is looked up. */
 #define LEARN_FROM_BYTES (32 * ASHLAR_MIB)
 
@@ -37,6 +45,7 @@ static size_t front_bytes; /* as of the last look at them: that takes as long */
 static unsigned notes;     /* ever */
 
 static _Atomic bool wants_small;
+static _Atomic bool may_have_surplus;
 static _Atomic bool has_learned;
 static _Atomic size_t most_bytes = SIZE_MAX; /* live and kept, as far as kept goes */
 
@@ -86,6 +95,31 @@ static size_t new_blocks(void)
     return counted_blocks + front_hits;
 }
 
+/* Blocks that came to life in the two windows. */
+static size_t recent_blocks(void)
+{
+    /* Threads that share a line of fronts may lose a hit, so the number may have gone back. */
+    size_t first = peak.before_first_block;
+    return ashlar_max_size(new_blocks(), first) - first;
+}
+
+size_t ashlar_account_surplus_allowed(size_t len_bytes)
+{
+    if (!atomic_load_explicit(&may_have_surplus, memory_order_relaxed) ||
+        ashlar_count_read(surplus_bytes) >= SURPLUS_MAX_BYTES)
+        return 0;
+    return ashlar_min_size(len_bytes / SURPLUS_PART, SURPLUS_BYTES);
+}
+
+void ashlar_account_set_surplus(struct ashlar_extent *extent, size_t surplus_bytes)
+{
+    if (extent->surplus_bytes == surplus_bytes)
+        return;
+    ashlar_count_sub(surplus_bytes, extent->surplus_bytes);
+    ashlar_count_add(surplus_bytes, surplus_bytes);
+    extent->surplus_bytes = surplus_bytes;
+}
+
 void ashlar_account_note_locked(uint64_t now_ms)
 {
     uint64_t window_ms = ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms
@@ -96,6 +130,10 @@ void ashlar_account_note_locked(uint64_t now_ms)
         front_hits = ashlar_front_hits();
         front_hits_ms = now_ms;
     }
+    atomic_store_explicit(&may_have_surplus,
+                          ashlar_opt.guard == ASHLAR_GUARD_AUTO &&
+                              recent_blocks() >= SURPLUS_FROM_BLOCKS,
+                          memory_order_relaxed);
     if (age_ms < window_ms && !may_be_peak())
         return;
     front_bytes = ashlar_front_bytes();
@@ -145,12 +183,10 @@ void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms
 
 static size_t slack_bytes(void)
 {
-    /* Threads that share a line of fronts may lose a hit, so the number may have gone back. */
-    size_t first = peak.before_first_block;
-    size_t blocks = ashlar_max_size(new_blocks(), first) - first;
-    size_t earned = ashlar_min_size(blocks, MAX_SLACK_BYTES / SLACK_PER_BLOCK_BYTES) *
+    size_t earned = ashlar_min_size(recent_blocks(), MAX_SLACK_BYTES / SLACK_PER_BLOCK_BYTES) *
                     SLACK_PER_BLOCK_BYTES;
-    return ashlar_max_size(earned, MIN_SLACK_BYTES);
+    size_t spent = ashlar_count_read(surplus_bytes);
+    return ashlar_max_size(earned, MIN_SLACK_BYTES + spent) - spent;
 }
 
 static size_t memory_limit(void)

@@ -27,6 +27,15 @@ void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms
 void ashlar_account_grow_locked(size_t more_bytes, uint64_t now_ms);
 void ashlar_account_shrink_locked(size_t less_bytes, uint64_t now_ms);
 
+/*
+ * Surplus: by how much longer than asked a kept extent may be that serves a request as it is, with
+ * its rear guard where it stands; 0: no longer. Allowed to a program that takes so many blocks that
+ * moving guards would cost it a percent of its time and more, and paid out of the 16 MiB above
+ * (doc/decisions/0021). For callers without the lock; set_surplus is for the owner of the extent.
+ */
+size_t ashlar_account_surplus_allowed(size_t len_bytes);
+void ashlar_account_set_surplus(struct ashlar_extent *extent, size_t surplus_bytes);
+
 /* Asks the kernel, once and when it begins to matter, how much memory the process may use: nothing
    is kept from seven eighths of that on. For callers without the lock. */
 void ashlar_account_learn_limit(void);

@@ -8,7 +8,8 @@
  *
  *             room is address space behind the guard that belongs to the block without being
  *             usable: left over when a tail is too short for an extent of its own. If there is
- *             room, its last page is a guard as well.
+ *             room, its last page is a guard as well. The last pages of the payload may be a
+ *             surplus: see account.h.
  *
  * Invariants  The extents of a region, in address order, cover what was handed out of it without a
  *             gap (but for extents whose insertion waits for a fork to end). Each ends in a page
@@ -40,7 +41,8 @@ struct ashlar_extent {
     char *base;
     size_t len_bytes;
     size_t room_bytes;
-    size_t hole_bytes; /* DIRTY, BUSY: so much of the payload surely has no pages */
+    size_t hole_bytes;    /* DIRTY, BUSY: so much of the payload surely has no pages */
+    size_t surplus_bytes; /* LIVE: so much of the payload, in whole pages, was not asked for */
     struct ashlar_region *region;
     struct ashlar_list neighbours;   /* region->extents */
     struct ashlar_list bin;          /* DIRTY, CLEAN: the bin of its length */
@@ -57,6 +59,12 @@ struct ashlar_extent {
 static inline struct ashlar_extent *ashlar_extent_of(struct ashlar_span *span)
 {
     return ASHLAR_CONTAINER_OF(span, struct ashlar_extent, span);
+}
+
+/* What was asked for, in whole pages. */
+static inline size_t ashlar_extent_asked_bytes(const struct ashlar_extent *extent)
+{
+    return extent->len_bytes - extent->surplus_bytes;
 }
 
 /* The rear guard of the payload. */

@@ -17,7 +17,7 @@
 #define LINES 64u
 
 /* Blocks a thread may swing between without going past its front. */
-#define SLOTS 8u
+#define SLOTS 16u
 
 /* With less than this allowed to be kept, what threads keep in front would be too large a part. */
 #define CACHE_MAX_LEAST ((int64_t)(512 * ASHLAR_MIB))
@@ -63,31 +63,42 @@ static struct ashlar_extent *fill(struct slot *slot, struct ashlar_extent *exten
     return atomic_exchange_explicit(&slot->extent, extent, memory_order_acq_rel);
 }
 
-struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t align,
+/* The slot whose extent is the least longer than `len_bytes`, by `surplus_bytes` at most; NULL:
+   none. */
+static struct slot *find_nearest(struct line *line, size_t len_bytes, size_t surplus_bytes)
+{
+    struct slot *found = NULL;
+    for (unsigned i = 0; i < SLOTS; i++) {
+        struct slot *slot = &line->slots[i];
+        size_t more = atomic_load_explicit(&slot->len_bytes, memory_order_relaxed) - len_bytes;
+        if (more > surplus_bytes ||
+            atomic_load_explicit(&slot->extent, memory_order_relaxed) == NULL)
+            continue;
+        if (more == 0)
+            return slot;
+        found = slot;
+        surplus_bytes = more - 1;
+    }
+    return found;
+}
+
+struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t surplus_bytes, size_t align,
                                         struct ashlar_extent **displaced)
 {
     *displaced = NULL;
     struct line *line = &lines[own_line()];
-    for (unsigned i = 0; i < SLOTS; i++) {
-        struct slot *slot = &line->slots[i];
-        if (atomic_load_explicit(&slot->len_bytes, memory_order_relaxed) != len_bytes)
-            continue;
-        struct ashlar_extent *extent = claim(slot);
-        if (extent == NULL)
-            continue;
-        if (extent->len_bytes == len_bytes && ashlar_is_aligned(extent->base, align)) {
-            size_t hits = atomic_load_explicit(&line->hits, memory_order_relaxed);
-            atomic_store_explicit(&line->hits, hits + 1, memory_order_relaxed);
-            return extent;
-        }
-        /* Another one by now, or badly placed: put it back where it was, if that is still free. */
-        uint64_t freed_ms = atomic_load_explicit(&slot->freed_ms, memory_order_relaxed);
-        struct ashlar_extent *other = fill(slot, extent, freed_ms);
-        if (other != NULL) {
-            *displaced = other;
-            return NULL;
-        }
+    struct slot *slot = find_nearest(line, len_bytes, surplus_bytes);
+    struct ashlar_extent *extent = slot != NULL ? claim(slot) : NULL;
+    if (extent == NULL)
+        return NULL;
+    if (extent->len_bytes - len_bytes <= surplus_bytes && ashlar_is_aligned(extent->base, align)) {
+        size_t hits = atomic_load_explicit(&line->hits, memory_order_relaxed);
+        atomic_store_explicit(&line->hits, hits + 1, memory_order_relaxed);
+        return extent;
     }
+    /* Another one by now, or badly placed: put it back where it was, if that is still free. */
+    uint64_t freed_ms = atomic_load_explicit(&slot->freed_ms, memory_order_relaxed);
+    *displaced = fill(slot, extent, freed_ms);
     return NULL;
 }
 

@@ -1,7 +1,7 @@
 /*
  * front.h - the last few freed large blocks of each thread
  *
- * Purpose     A program that frees a large block and asks for one of the same length gets it back
+ * Purpose     A program that frees a large block and asks for one of its length gets it back
  *             without a lock, a search or a system call: its fences still stand.
  * Invariants  Each thread uses one of LINES lines of slots, by a hash of its identity; threads that
  *             share a line, and whoever flushes, claim extents by atomic exchange, so
@@ -17,10 +17,10 @@
 
 #include "large/extent.h"
 
-/* A kept extent of just this length whose base is a multiple of `align`, the caller's now; or NULL.
-   *displaced, NULL as a rule: one that lost its slot to a race and has to go to the mapping
-   cache. */
-struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t align,
+/* A kept extent of just this length, or the least longer by up to `surplus_bytes`, whose base is a
+   multiple of `align`, the caller's now; or NULL. *displaced, NULL as a rule: one that lost its
+   slot to a race and has to go to the mapping cache. */
+struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t surplus_bytes, size_t align,
                                         struct ashlar_extent **displaced);
 
 /* True once in a few hundred hits, until the next one: time to go the long way, where the clock is

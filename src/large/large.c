@@ -20,13 +20,16 @@
 #include "large/sample.h"
 #include "large/take.h"
 
-/* A kept extent of just this length, fences and all; NULL: none. */
+/* A kept extent of this length, fences and all; NULL: none. */
 static struct ashlar_extent *take_from_front(size_t len_bytes, size_t align)
 {
     struct ashlar_extent *displaced;
-    struct ashlar_extent *extent = ashlar_front_take(len_bytes, align, &displaced);
+    struct ashlar_extent *extent = ashlar_front_take(
+        len_bytes, ashlar_account_surplus_allowed(len_bytes), align, &displaced);
     if (ASHLAR_UNLIKELY(displaced != NULL))
         ashlar_mapcache_put(displaced, ASHLAR_EXTENT_DIRTY, ashlar_os_now_ms());
+    if (extent != NULL)
+        ashlar_account_set_surplus(extent, extent->len_bytes - len_bytes);
     return extent;
 }
 
@@ -69,7 +72,7 @@ void *ashlar_large_alloc(size_t size, size_t align, enum ashlar_large_fill fill)
     if (fill == ASHLAR_FILL_ZERO) {
         char *behind = extent->base + request.clean_at + request.clean_bytes;
         clear(extent->base, request.clean_at);
-        clear(behind, (size_t)(ashlar_extent_guard(extent) - behind));
+        clear(behind, (size_t)(extent->base + request.len_bytes - behind));
     }
     ashlar_take_publish(extent);
     return extent->base;
@@ -106,6 +109,7 @@ enum ashlar_large_result ashlar_large_free(struct ashlar_span *span, void *ptr)
     if (extent->base != ptr || !ashlar_pagemap_claim(ptr, span))
         return ASHLAR_LARGE_NOT_A_BLOCK;
     uint64_t now_ms = ashlar_os_now_ms();
+    ashlar_account_set_surplus(extent, 0);
     if (ASHLAR_UNLIKELY(extent->is_born_empty)) {
         extent->is_born_empty = false;
         ashlar_huge_observe(extent->base, extent->len_bytes);
@@ -132,7 +136,7 @@ size_t ashlar_large_usable_size(const struct ashlar_span *span, const void *ptr)
 {
     const struct ashlar_extent *extent = ASHLAR_CONTAINER_OF((uintptr_t)span,
                                                              const struct ashlar_extent, span);
-    return extent->base == ptr ? extent->len_bytes : 0;
+    return extent->base == ptr ? ashlar_extent_asked_bytes(extent) : 0;
 }
 
 /* What waits in a thread's front is LIVE, but not in the page map. */

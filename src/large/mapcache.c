@@ -107,6 +107,19 @@ static struct ashlar_extent *find_dirty(size_t len_bytes, size_t align)
     return has_more ? ashlar_kept_find_dirty(len_bytes, align) : NULL;
 }
 
+/* Makes an extent that is in no bin serve a request: pages that are hardly more than asked for as
+   they are, everything else cut to size. False: no descriptor. */
+static bool fit(struct ashlar_extent *extent, size_t len_bytes, size_t align)
+{
+    size_t surplus = extent->len_bytes - len_bytes;
+    if (extent->state == ASHLAR_EXTENT_DIRTY && ashlar_is_aligned(extent->base, align) &&
+        surplus <= ashlar_account_surplus_allowed(len_bytes)) {
+        ashlar_account_set_surplus(extent, surplus);
+        return true;
+    }
+    return cut_to_size(extent, len_bytes, align);
+}
+
 struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align,
                                                   enum ashlar_mapcache_want want, bool *was_dirty)
 {
@@ -124,7 +137,7 @@ struct ashlar_extent *ashlar_mapcache_take_locked(size_t len_bytes, size_t align
     if (extent == NULL)
         return NULL;
     ashlar_kept_remove(extent);
-    if (!cut_to_size(extent, len_bytes, align)) {
+    if (!fit(extent, len_bytes, align)) {
         ashlar_kept_insert(extent);
         return NULL;
     }

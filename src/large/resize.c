@@ -138,7 +138,9 @@ void *ashlar_resize(struct ashlar_span *span, void *ptr, size_t size)
     size_t len;
     if (!ashlar_take_round(size, &len))
         return NULL;
-    if (len == extent->len_bytes || (len < extent->len_bytes && shrink(extent, len)) ||
+    bool is_there = len >= ashlar_extent_asked_bytes(extent) && len <= extent->len_bytes;
+    ashlar_account_set_surplus(extent, is_there ? extent->len_bytes - len : 0);
+    if (is_there || (len < extent->len_bytes && shrink(extent, len)) ||
         (len > extent->len_bytes && grow_in_place(extent, len))) {
         ashlar_count(realloc_in_place);
         return ptr;

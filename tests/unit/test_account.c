@@ -100,7 +100,7 @@ static void wait_and_go(unsigned times)
     for (; times > 0; times--) {
         struct ashlar_extent *displaced;
         assert_null(ashlar_front_put(&block, now_ms));
-        assert_ptr_equal(ashlar_front_take(1, 1, &displaced), &block);
+        assert_ptr_equal(ashlar_front_take(1, 0, 1, &displaced), &block);
         assert_null(displaced);
     }
     now_ms++; /* they are summed up once a millisecond */
@@ -137,6 +137,60 @@ static void blocks_out_of_a_front_earn_slack(void **state)
 static size_t excess(size_t dirty_bytes)
 {
     return ashlar_account_excess_locked(dirty_bytes);
+}
+
+/* Moving guards costs a program of few blocks nothing to speak of. */
+static void a_surplus_is_for_who_takes_thousands_of_blocks(void **state)
+{
+    (void)state;
+    size_t most = 256 * ASHLAR_KIB;
+    ashlar_opt.decay_ms = 100;
+    come_and_go(4095);
+    assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), 0);
+    come_and_go(1);
+    assert_int_equal(ashlar_account_surplus_allowed(128 * ASHLAR_KIB), 32 * ASHLAR_KIB);
+    assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), most);
+    assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_GIB), most);
+    static const int64_t exact[] = {ASHLAR_GUARD_MADVISE, ASHLAR_GUARD_MPROTECT, ASHLAR_GUARD_OFF};
+    for (size_t i = 0; i < ASHLAR_ARRAY_LEN(exact); i++) {
+        ashlar_opt.guard = exact[i];
+        come_and_go(1);
+        assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), 0);
+        ashlar_opt.guard = ASHLAR_GUARD_AUTO;
+        come_and_go(1);
+        assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), most);
+    }
+    now_ms += 100;
+    come_and_go(1);
+    assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), most);
+    now_ms += 200; /* a pause */
+    come_and_go(1);
+    assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), 0);
+}
+
+static void all_surplus_is_paid_out_of_the_slack(void **state)
+{
+    (void)state;
+    struct ashlar_extent blocks[2] = {{.len_bytes = 9 * ASHLAR_MIB}, {.len_bytes = 1}};
+    ashlar_opt.cache_slack = 0;
+    come_and_go(4096);
+    ashlar_account_set_surplus(&blocks[0], 3 * ASHLAR_MIB);
+    assert_int_equal(ashlar_extent_asked_bytes(&blocks[0]), 6 * ASHLAR_MIB);
+    assert_int_equal(ashlar_count_read(surplus_bytes), 3 * ASHLAR_MIB);
+    assert_false(is_too_much(1 + MOST_SLACK_BYTES - 3 * ASHLAR_MIB));
+    assert_true(is_too_much(2 + MOST_SLACK_BYTES - 3 * ASHLAR_MIB));
+    ashlar_account_set_surplus(&blocks[1], 5 * ASHLAR_MIB - 1);
+    assert_true(ashlar_account_surplus_allowed(ASHLAR_MIB) != 0);
+    ashlar_account_set_surplus(&blocks[1], 5 * ASHLAR_MIB);
+    assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), 0);
+    assert_true(is_too_much(2 + MOST_SLACK_BYTES / 2));
+    now_ms += 5000; /* what is left of it when the rush is over leaves the least slack */
+    come_and_go(1);
+    assert_false(is_too_much(1 + SLACK_BYTES));
+    assert_true(is_too_much(2 + SLACK_BYTES));
+    ashlar_account_set_surplus(&blocks[0], 0);
+    ashlar_account_set_surplus(&blocks[1], 0);
+    assert_int_equal(ashlar_count_read(surplus_bytes), 0);
 }
 
 static void the_excess_is_what_the_law_asks_for(void **state)
@@ -290,6 +344,8 @@ int main(void)
         CASE(kept_memory_may_fill_up_to_the_peak_and_the_slack),
         CASE(the_slack_follows_the_blocks_of_two_windows),
         CASE(blocks_out_of_a_front_earn_slack),
+        CASE(a_surplus_is_for_who_takes_thousands_of_blocks),
+        CASE(all_surplus_is_paid_out_of_the_slack),
         CASE(the_excess_is_what_the_law_asks_for),
         CASE(small_memory_counts_on_both_sides_of_the_law),
         CASE(the_byte_limit_holds_whatever_the_peak),

@@ -242,8 +242,30 @@ static void more_blocks_than_slots_push_the_oldest_out(void **state)
         blocks[i] = alloc(LEN + i * PAGE);
     for (size_t i = 0; i < 40; i++)
         free_block(blocks[i]);
-    assert_true(ashlar_front_blocks() <= 8);
+    assert_true(ashlar_front_blocks() <= 16);
     assert_true(ashlar_count_read(cache_kept_bytes) > 0);
+}
+
+static void the_nearest_length_serves_up_to_the_surplus(void **state)
+{
+    (void)state;
+    static struct ashlar_extent extents[4];
+    static const size_t lens[4] = {14 * PAGE, 10 * PAGE, 12 * PAGE, 12 * PAGE};
+    struct ashlar_extent *displaced;
+    for (size_t i = 0; i < 4; i++) {
+        extents[i].len_bytes = lens[i];
+        extents[i].base = (char *)(i == 3 ? 16 * PAGE : PAGE);
+        assert_null(ashlar_front_put(&extents[i], ashlar_os_now_ms()));
+    }
+    assert_null(ashlar_front_take(11 * PAGE, 0, PAGE, &displaced));
+    assert_null(ashlar_front_take(11 * PAGE, PAGE - 1, PAGE, &displaced));
+    assert_null(ashlar_front_take(15 * PAGE, 4 * PAGE, PAGE, &displaced)); /* never shorter */
+    assert_ptr_equal(ashlar_front_take(9 * PAGE, 9 * PAGE, PAGE, &displaced), &extents[1]);
+    assert_ptr_equal(ashlar_front_take(9 * PAGE, 9 * PAGE, PAGE, &displaced), &extents[2]);
+    assert_ptr_equal(ashlar_front_take(11 * PAGE, PAGE, 16 * PAGE, &displaced), &extents[3]);
+    assert_null(ashlar_front_take(14 * PAGE, 9 * PAGE, 16 * PAGE, &displaced));
+    assert_ptr_equal(ashlar_front_take(14 * PAGE, 9 * PAGE, PAGE, &displaced), &extents[0]);
+    assert_null(displaced);
 }
 
 /* Threads that share lines and flush one another's: no block is handed out twice, none is lost. */
@@ -302,6 +324,7 @@ int main(void)
         CASE(what_waits_is_let_alone_while_there_is_room_for_fresh_pages),
         CASE(a_coarser_alignment_is_not_served_by_chance),
         CASE(more_blocks_than_slots_push_the_oldest_out),
+        CASE(the_nearest_length_serves_up_to_the_surplus),
         CASE(threads_never_get_the_same_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -439,6 +439,91 @@ static void a_block_that_grows_in_place_stays_whole_whichever_kernel_call_failed
     }
 }
 
+/* ---- blocks with a surplus ------------------------------------------------------------------ */
+
+/* A block of `npages` in kept pages of `nkept`, after so many blocks that it is not cut. */
+static char *make_loose(size_t npages, size_t nkept, enum ashlar_large_fill fill)
+{
+    for (int i = 0; i < 4096; i++)
+        assert_int_equal(free_block(alloc(PAGE)), ASHLAR_LARGE_DONE);
+    char *kept = make(nkept, 1);
+    pin();
+    free_block(kept);
+    char *block = ashlar_large_alloc(npages * PAGE, PAGE, fill);
+    assert_ptr_equal(block, kept);
+    return block;
+}
+
+static size_t surplus_pages(void)
+{
+    return ashlar_count_read(surplus_bytes) / PAGE;
+}
+
+static void a_block_with_a_surplus_has_the_length_that_was_asked_for(void **state)
+{
+    (void)state;
+    char *block = make_loose(52, 64, ASHLAR_FILL_ZERO);
+    assert_int_equal(usable(block), 52 * PAGE);
+    assert_int_equal(surplus_pages(), 12);
+    assert_int_equal(kept_pages(), 0);
+    for (size_t at = 0; at < 52 * PAGE; at++)
+        assert_int_equal(block[at], 0);
+    assert_false(test_is_readable(block - 1));
+    assert_true(test_is_readable(block + 64 * PAGE - 1));
+    assert_false(test_is_readable(block + 64 * PAGE));
+    free_block(block);
+    assert_int_equal(surplus_pages(), 0);
+    assert_int_equal(kept_pages(), 64);
+    char *shorter = alloc(51 * PAGE); /* more than a quarter longer: cut */
+    assert_ptr_equal(shorter, block);
+    assert_int_equal(surplus_pages(), 0);
+    assert_true(is_fenced(shorter));
+    free_block(shorter);
+}
+
+static void a_block_grows_into_its_surplus_and_out_of_it(void **state)
+{
+    (void)state;
+    char *block = make_loose(52, 64, ASHLAR_FILL_ANY);
+    test_mark(block, 52 * PAGE, 7);
+    assert_ptr_equal(resize(block, 60 * PAGE), block);
+    assert_int_equal(usable(block), 60 * PAGE);
+    assert_int_equal(surplus_pages(), 4);
+    assert_ptr_equal(resize(block, 64 * PAGE), block);
+    assert_int_equal(surplus_pages(), 0);
+    assert_true(is_fenced(block));
+    char *longer = resize(block, 80 * PAGE);
+    assert_int_equal(usable(longer), 80 * PAGE);
+    assert_true(test_is_marked(longer, 52 * PAGE, 7, true));
+    assert_true(is_fenced(longer));
+    free_block(longer);
+}
+
+static void a_block_that_shrinks_loses_its_surplus(void **state)
+{
+    (void)state;
+    char *block = make_loose(52, 64, ASHLAR_FILL_ANY);
+    assert_ptr_equal(resize(block, 51 * PAGE), block);
+    assert_int_equal(usable(block), 51 * PAGE);
+    assert_int_equal(surplus_pages(), 0);
+    assert_true(is_fenced(block));
+    assert_int_equal(kept_pages(), 12);
+    free_block(block);
+}
+
+static void a_block_that_grows_beyond_its_surplus_loses_it(void **state)
+{
+    (void)state;
+    char *block = make_loose(52, 64, ASHLAR_FILL_ANY);
+    test_mark(block, 52 * PAGE, 8);
+    char *longer = resize(block, 65 * PAGE);
+    assert_int_equal(usable(longer), 65 * PAGE);
+    assert_true(test_is_marked(longer, 52 * PAGE, 8, true));
+    assert_int_equal(surplus_pages(), 0);
+    assert_true(is_fenced(longer));
+    free_block(longer);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -458,6 +543,10 @@ int main(void)
         CASE(a_block_that_grows_into_kept_pages_gets_no_others),
         CASE(what_could_not_be_moved_under_a_growing_block_is_not_kept_above_the_law),
         CASE(a_block_that_grows_elsewhere_takes_kept_pages_along),
+        CASE(a_block_with_a_surplus_has_the_length_that_was_asked_for),
+        CASE(a_block_grows_into_its_surplus_and_out_of_it),
+        CASE(a_block_that_shrinks_loses_its_surplus),
+        CASE(a_block_that_grows_beyond_its_surplus_loses_it),
         CASE(a_block_that_grows_in_place_stays_whole_whichever_kernel_call_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,19 @@
 #define ASHLAR_PRINTF(fmt_index, args_index) \
     __attribute__((format(printf, fmt_index, args_index)))
 
+/* x86-64 shows others a thread's stores in the order they were made, so plain ones release; a race
+   detector must see them called so. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ASHLAR_RACES_ARE_WATCHED 1
+#endif
+#endif
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(ASHLAR_RACES_ARE_WATCHED)
+#define ASHLAR_PLAIN_STORES_RELEASE 1
+#else
+#define ASHLAR_PLAIN_STORES_RELEASE 0
+#endif
+
 /* Initial-exec: one load, no call, no allocation by the loader. The library may use two words. */
 #define ASHLAR_TLS _Thread_local __attribute__((tls_model("initial-exec")))
 

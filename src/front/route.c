@@ -177,7 +177,7 @@ static ASHLAR_COLD void accuse(const void *ptr, enum ashlar_crime crime_if_live)
     const char *what = "it was never allocated";
     enum ashlar_crime crime = crime_if_live;
     struct ashlar_span *span = ashlar_pagemap_find(ptr);
-    bool is_in_slab = span != NULL && span->kind == ASHLAR_SPAN_SLAB;
+    bool is_in_slab = span != NULL && ashlar_span_kind(span) == ASHLAR_SPAN_SLAB;
     enum ashlar_survey_place small = is_in_slab ? ASHLAR_SURVEY_IN_SLAB
                                                 : ashlar_survey_place_of(ptr);
     enum ashlar_large_place large = ashlar_large_diagnose(ptr);
@@ -239,9 +239,9 @@ void ashlar_route_free_slow(void *ptr, struct ashlar_span *span)
         accuse(ptr, ASHLAR_CRIME_INVALID_FREE);
         return;
     }
-    if (span->kind == ASHLAR_SPAN_SLAB) {
+    if (ashlar_span_kind(span) == ASHLAR_SPAN_SLAB) {
         free_small(ashlar_slab_of(span), ptr);
-    } else if (span->kind == ASHLAR_SPAN_LARGE) {
+    } else if (ashlar_span_kind(span) == ASHLAR_SPAN_LARGE) {
         free_large(span, ptr);
     } else if (!ashlar_emergency_owns(span)) {
         accuse(ptr, ASHLAR_CRIME_INVALID_FREE);
@@ -256,9 +256,9 @@ static size_t live_bytes(const struct ashlar_span *span, const void *ptr)
 {
     if (span == NULL)
         return 0;
-    if (span->kind == ASHLAR_SPAN_LARGE)
+    if (ashlar_span_kind(span) == ASHLAR_SPAN_LARGE)
         return ashlar_large_usable_size(span, ptr);
-    if (span->kind != ASHLAR_SPAN_SLAB)
+    if (ashlar_span_kind(span) != ASHLAR_SPAN_SLAB)
         return ashlar_emergency_owns(span) ? ashlar_emergency_usable_size(ptr) : 0;
     const struct ashlar_slab *slab = (const struct ashlar_slab *)span;
     uint64_t offset = (uint64_t)((const char *)ptr - slab->base);
@@ -278,9 +278,9 @@ size_t ashlar_route_usable_size(const void *ptr)
 /* Whether a block of the span can have been asked for with `size` bytes. */
 static bool can_have_size(const struct ashlar_span *span, size_t size, size_t usable)
 {
-    if (span->kind == ASHLAR_SPAN_LARGE)
+    if (ashlar_span_kind(span) == ASHLAR_SPAN_LARGE)
         return size <= usable && usable - ashlar_max_size(size, 1) < ashlar_os_facts.page_bytes;
-    if (span->kind != ASHLAR_SPAN_SLAB)
+    if (ashlar_span_kind(span) != ASHLAR_SPAN_SLAB)
         return size <= usable;
     /* realloc leaves a block where it is down to half its size. */
     return size <= usable && (size >= usable / 2 || usable == ASHLAR_MIN_ALIGN_BYTES);
@@ -342,9 +342,9 @@ void *ashlar_route_realloc_slow(struct ashlar_span *span, void *ptr, size_t size
     }
     if (size > ASHLAR_SIZE_MAX)
         return NULL;
-    if (span->kind == ASHLAR_SPAN_LARGE && !is_small(size))
+    if (ashlar_span_kind(span) == ASHLAR_SPAN_LARGE && !is_small(size))
         return realloc_large(span, ptr, usable, size);
-    if (span->kind != ASHLAR_SPAN_LARGE && ashlar_route_stays_small(usable, size))
+    if (ashlar_span_kind(span) != ASHLAR_SPAN_LARGE && ashlar_route_stays_small(usable, size))
         return ptr;
     return realloc_by_copy(span, ptr, usable, size);
 }

@@ -85,7 +85,7 @@ static inline bool ashlar_route_stays_small(size_t usable, size_t size)
 ASHLAR_INLINE void *ashlar_route_realloc(void *ptr, size_t size)
 {
     struct ashlar_span *span = ashlar_pagemap_find(ptr);
-    if (ASHLAR_LIKELY(span != NULL && span->kind == ASHLAR_SPAN_SLAB)) {
+    if (ASHLAR_LIKELY(span != NULL && ashlar_span_kind(span) == ASHLAR_SPAN_SLAB)) {
         struct ashlar_slab *slab = ashlar_slab_of(span);
         if (ASHLAR_LIKELY(ashlar_slab_is_start(slab, (uint64_t)((char *)ptr - slab->base)) &&
                           ashlar_route_stays_small(ashlar_slab_object_bytes(slab), size)))
@@ -102,7 +102,7 @@ ASHLAR_INLINE void ashlar_route_free_sized(void *ptr, size_t size)
 {
     struct ashlar_span *span = ashlar_pagemap_find(ptr);
     /* Most blocks are of the class that the size has; others may have been resized. */
-    if (ASHLAR_LIKELY(span != NULL && span->kind == ASHLAR_SPAN_SLAB &&
+    if (ASHLAR_LIKELY(span != NULL && ashlar_span_kind(span) == ASHLAR_SPAN_SLAB &&
                       size <= ASHLAR_CLASS_TABLE_MAX_BYTES &&
                       ashlar_class_of(size) == ashlar_slab_of(span)->class_id))
         ashlar_route_free_of(span, ptr);

@@ -143,7 +143,7 @@ static void deactivate(struct ashlar_tcache *cache, unsigned class_id)
     cache->active[class_id] = &ashlar_tcache_nobody;
     if (slab == &ashlar_tcache_nobody)
         return;
-    slab->span.used -= ashlar_slab_hold(slab);
+    (void)ashlar_slab_add_used(slab, -ashlar_slab_hold(slab));
     if (ashlar_slab_can_serve(slab))
         ashlar_list_push_back(&cache->available[class_id], &slab->link);
     else

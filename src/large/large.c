@@ -85,7 +85,8 @@ void *ashlar_large_alloc(size_t size, size_t align, enum ashlar_large_fill fill)
 void ashlar_large_expect_writes(void *ptr, size_t len_bytes)
 {
     struct ashlar_span *span = ashlar_pagemap_find(ptr);
-    if (len_bytes < PREFAULT_MIN_BYTES || span == NULL || span->kind != ASHLAR_SPAN_LARGE)
+    if (len_bytes < PREFAULT_MIN_BYTES || span == NULL ||
+        ashlar_span_kind(span) != ASHLAR_SPAN_LARGE)
         return;
     if (ashlar_extent_of(span)->is_born_empty)
         ashlar_os_prefault(ptr, ashlar_align_up(len_bytes, ashlar_os_facts.page_bytes));

@@ -35,6 +35,12 @@ struct ashlar_span {
     };
 };
 
+/* Atomic, as the word it is part of may be written meanwhile, with the same. */
+static inline enum ashlar_span_kind ashlar_span_kind(const struct ashlar_span *span)
+{
+    return (enum ashlar_span_kind)__atomic_load_n(&span->kind, __ATOMIC_RELAXED);
+}
+
 static inline uintptr_t ashlar_span_owner(const struct ashlar_span *span)
 {
     return atomic_load_explicit(&span->owner, memory_order_relaxed);

@@ -223,7 +223,7 @@ static void push_pending(struct ashlar_slab *slab)
 }
 
 /* Objects handed out and the hold, from any thread: a moment's truth. */
-__attribute__((no_sanitize_thread)) static size_t used_objects(const struct ashlar_slab *slab)
+static size_t used_objects(const struct ashlar_slab *slab)
 {
     struct ashlar_span span = {.state = __atomic_load_n(&slab->span.state, __ATOMIC_ACQUIRE)};
     return (size_t)span.used + span.asleep;
@@ -309,7 +309,7 @@ bool ashlar_slab_activate(struct ashlar_slab *slab)
     } while (!atomic_compare_exchange_weak_explicit(&slab->remote, &word, 0, memory_order_acq_rel,
                                                     memory_order_relaxed));
     (void)take_list(slab, word);
-    slab->span.used += ashlar_slab_hold(slab);
+    (void)ashlar_slab_add_used(slab, ashlar_slab_hold(slab));
     return true;
 }
 

@@ -103,6 +103,20 @@ static inline uint64_t ashlar_slab_capacity(const struct ashlar_slab *slab)
     return slab->end - (uintptr_t)slab->base;
 }
 
+/* `n` objects more, modulo 2^32, are in use, after all that was done to them: whoever learns that
+   they are fewer may take the memory away, see ashlar_slab_take_away. */
+ASHLAR_INLINE uint32_t ashlar_slab_add_used(struct ashlar_slab *slab, uint32_t n)
+{
+#if ASHLAR_PLAIN_STORES_RELEASE
+    atomic_signal_fence(memory_order_release);
+    return slab->span.used += n;
+#else
+    uint32_t used = slab->span.used + n;
+    __atomic_store_n(&slab->span.used, used, __ATOMIC_RELEASE);
+    return used;
+#endif
+}
+
 /* A free object taken off the list, or NULL: list empty or corrupted. Owner only. */
 ASHLAR_INLINE void *ashlar_slab_pop(struct ashlar_slab *slab)
 {
@@ -116,7 +130,7 @@ ASHLAR_INLINE void *ashlar_slab_pop(struct ashlar_slab *slab)
        cache. An overwritten link does no harm. */
     __builtin_prefetch((const void *)slab->free);
     *ashlar_slab_link(object) = 0; /* a live object must not look like a free one */
-    slab->span.used++;
+    (void)ashlar_slab_add_used(slab, 1);
     return object;
 }
 
@@ -140,27 +154,12 @@ ASHLAR_INLINE bool ashlar_slab_looks_free(const struct ashlar_slab *slab, char *
    one chance in 2^50. */
 bool ashlar_slab_has_link(const struct ashlar_slab *slab, char *object);
 
-/* One object less is in use, after all that was done to it: whoever learns of that may take the
-   memory away (see ashlar_slab_take_away). x86-64 stores in order by itself, and then one
-   instruction does it. */
-ASHLAR_INLINE uint32_t ashlar_slab_lower_used(struct ashlar_slab *slab)
-{
-#ifdef __x86_64__
-    atomic_signal_fence(memory_order_release);
-    return --slab->span.used;
-#else
-    uint32_t used = slab->span.used - 1;
-    __atomic_store_n(&slab->span.used, used, __ATOMIC_RELEASE);
-    return used;
-#endif
-}
-
 /* Puts an object back; gives what is used now. Owner only. */
 ASHLAR_INLINE uint32_t ashlar_slab_push(struct ashlar_slab *slab, char *object)
 {
     *ashlar_slab_link(object) = slab->free ^ slab->key;
     slab->free = (uintptr_t)object;
-    return ashlar_slab_lower_used(slab);
+    return ashlar_slab_add_used(slab, UINT32_MAX);
 }
 
 /* Lays a full slab to sleep: `used` is lowered so that the free which brings back the last of a few

@@ -55,7 +55,7 @@ static void in_thread(void *(*body)(void *context))
 
 static enum ashlar_span_kind kind_of(const void *ptr)
 {
-    return ashlar_pagemap_find(ptr)->kind;
+    return ashlar_span_kind(ashlar_pagemap_find(ptr));
 }
 
 static void size_decides_which_side_serves(void **state)
@@ -490,7 +490,7 @@ static void expect_told_and_nothing_changed(struct crimes *crimes)
 static struct ashlar_slab *slab_of(const void *block)
 {
     struct ashlar_span *span = ashlar_pagemap_find(block);
-    assert_true(span != NULL && span->kind == ASHLAR_SPAN_SLAB);
+    assert_true(span != NULL && ashlar_span_kind(span) == ASHLAR_SPAN_SLAB);
     return ashlar_slab_of(span);
 }
 

@@ -344,7 +344,7 @@ enum ashlar_tcache_result ashlar_tcache_free(struct ashlar_tcache *cache, struct
         return ASHLAR_TCACHE_INTERIOR;
     if (cache != NULL && is_mine(cache, slab))
         return free_own(cache, slab, object);
-    if (ashlar_slab_has_link(slab, object))
+    if (ASHLAR_UNLIKELY(ashlar_slab_looks_free(slab, object)) && ashlar_slab_has_link(slab, object))
         return ASHLAR_TCACHE_DOUBLE_FREE;
     enum ashlar_slab_remote pushed;
     while ((pushed = ashlar_slab_push_remote(slab, object)) == ASHLAR_REMOTE_ABANDONED) {

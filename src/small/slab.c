@@ -242,10 +242,11 @@ static uint64_t list_count(uint64_t word)
 static bool has_all(const struct ashlar_slab *slab, uint64_t word)
 {
     uint64_t count = list_count(word);
-    if (count * ashlar_slab_object_bytes(slab) == ashlar_slab_capacity(slab))
-        return true;
-    return count != 0 && !atomic_load_explicit(&slab->is_active, memory_order_acquire) &&
-           used_objects(slab) == count;
+    bool is_active = atomic_load_explicit(&slab->is_active, memory_order_acquire);
+    size_t hold = is_active ? ashlar_slab_hold(slab) : 0;
+    if (count == 0 || used_objects(slab) != count + hold)
+        return false;
+    return !is_active || count * ashlar_slab_object_bytes(slab) == ashlar_slab_capacity(slab);
 }
 
 enum ashlar_slab_remote ashlar_slab_push_remote(struct ashlar_slab *slab, char *object)

@@ -290,6 +290,7 @@ void ashlar_mapcache_put_locked(struct ashlar_extent *extent, enum ashlar_extent
     if (extent->state == ASHLAR_EXTENT_BUSY)
         ashlar_count_sub(cache_kept_bytes, ashlar_extent_full_bytes(extent));
     ashlar_account_uncount_locked(extent, now_ms);
+    ashlar_account_set_surplus(extent, 0);
     if (!extent->is_linked)
         ashlar_extent_link(extent);
     extent->len_bytes += extent->room_bytes;

@@ -6,6 +6,8 @@
  */
 #include "unit/testing.h"
 
+#include <errno.h>
+
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "large/large.h"
@@ -481,6 +483,29 @@ static void a_block_with_a_surplus_has_the_length_that_was_asked_for(void **stat
     free_block(shorter);
 }
 
+/* Symptom: a request that failed half way left its surplus behind, counted for good. */
+static void a_request_that_fails_leaves_no_surplus(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4096; i++)
+        assert_int_equal(free_block(alloc(PAGE)), ASHLAR_LARGE_DONE);
+    char *low = make(30, 1);
+    char *high = make(33, 2);
+    pin();
+    free_block(low);
+    free_block(high); /* with low's guard in the middle now */
+    fake_os_fail(FAKE_OS_GUARD_REMOVE, 0, 1, ENOMEM);
+    assert_null(alloc(52 * PAGE));
+    fake_os_obey();
+    assert_int_equal(surplus_pages(), 0);
+    assert_int_equal(kept_pages(), 64);
+    char *block = alloc(52 * PAGE);
+    assert_ptr_equal(block, low);
+    assert_int_equal(surplus_pages(), 12);
+    memset(block, 1, 52 * PAGE);
+    free_block(block);
+}
+
 static void a_block_grows_into_its_surplus_and_out_of_it(void **state)
 {
     (void)state;
@@ -544,6 +569,7 @@ int main(void)
         CASE(what_could_not_be_moved_under_a_growing_block_is_not_kept_above_the_law),
         CASE(a_block_that_grows_elsewhere_takes_kept_pages_along),
         CASE(a_block_with_a_surplus_has_the_length_that_was_asked_for),
+        CASE(a_request_that_fails_leaves_no_surplus),
         CASE(a_block_grows_into_its_surplus_and_out_of_it),
         CASE(a_block_that_shrinks_loses_its_surplus),
         CASE(a_block_that_grows_beyond_its_surplus_loses_it),

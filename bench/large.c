@@ -102,28 +102,63 @@ struct steady {
     size_t low, high;
 };
 
+/* The load of one thread. */
+struct steady_load {
+    const struct steady *param;
+    uint64_t random;
+    unsigned filled;
+    struct block blocks[STEADY_LIVE];
+};
+
+static void steady_step(struct steady_load *load)
+{
+    const struct steady *param = load->param;
+    unsigned at = load->filled < param->live ? load->filled++ : (unsigned)(next_random(&load->random) % param->live);
+    struct block *block = &load->blocks[at];
+    if (block->bytes != NULL && !check_pages(block))
+        lost();
+    free(block->bytes);
+    block->size = random_between(&load->random, param->low, param->high);
+    block->stamp = next_random(&load->random);
+    block->bytes = malloc(block->size);
+    if (block->bytes == NULL)
+        abort();
+    write_pages(block, 0);
+}
+
+static void steady_end(struct steady_load *load)
+{
+    for (unsigned i = 0; i < load->param->live; i++)
+        free(load->blocks[i].bytes);
+}
+
 static void steady(struct bench_run *run)
 {
-    const struct steady *param = bench_param(run);
-    struct block blocks[STEADY_LIVE] = {{NULL, 0, 0}};
-    uint64_t random = seeded(21);
-    unsigned filled = 0;
+    struct steady_load load = {.param = bench_param(run), .random = seeded(21)};
+    while (bench_next(run))
+        steady_step(&load);
+    steady_end(&load);
+}
+
+enum { STEADY_THREADS = 8, STEADY_EACH = 5000 };
+
+static void *steady_body(void *argument)
+{
+    for (unsigned i = 0; i < STEADY_EACH; i++)
+        steady_step(argument);
+    steady_end(argument);
+    return NULL;
+}
+
+static void steady_threads(struct bench_run *run)
+{
+    static struct steady_load loads[STEADY_THREADS];
     while (bench_next(run)) {
-        struct block *block = &blocks[filled < param->live ? filled++ : next_random(&random) % param->live];
-        if (block->bytes != NULL && !check_pages(block))
-            lost();
-        free(block->bytes);
-        block->size = random_between(&random, param->low, param->high);
-        block->stamp = next_random(&random);
-        block->bytes = malloc(block->size);
-        if (block->bytes == NULL) {
-            bench_fail(run, "out of memory");
-            return;
-        }
-        write_pages(block, 0);
+        for (unsigned i = 0; i < STEADY_THREADS; i++)
+            loads[i] = (struct steady_load){.param = bench_param(run), .random = seeded(21 + i)};
+        in_threads(STEADY_THREADS, steady_body, loads, sizeof loads[0]);
     }
-    for (unsigned i = 0; i < param->live; i++)
-        free(blocks[i].bytes);
+    bench_operations(run, STEADY_THREADS * STEADY_EACH);
 }
 
 /* Arrays of three shapes and the results of sums of them, as array programs make and drop them. */
@@ -406,6 +441,8 @@ __attribute__((constructor)) static void list(void)
     static const struct steady steady_30 = {30, 128 << 10, 4 << 20}, steady_200 = {200, 100000, 2000000};
     bench_register("steady/30", steady, &steady_30, 10000);
     bench_register("steady/200", steady, &steady_200, 10000);
+    static const struct steady steady_16 = {16, 200000, 1000000};
+    bench_register("steady/8-threads", steady_threads, &steady_16, 1);
     bench_register("temporaries", temporaries, NULL, 1000);
     bench_register("vectors", vectors, NULL, 3000);
     bench_register("handover", handover, NULL, 1);

@@ -21,12 +21,14 @@
 #define MAX_SLACK_BYTES (16 * ASHLAR_MIB)
 
 /* A surplus is this part of a block, and so long, at most; all of them together are no longer than
-   that, and there is none until so many blocks came to life in the two windows
-   (doc/decisions/0021). */
+   that when one is added (doc/decisions/0021). */
 #define SURPLUS_PART 4
 #define SURPLUS_BYTES (256 * ASHLAR_KIB)
 #define SURPLUS_MAX_BYTES (8 * ASHLAR_MIB)
-#define SURPLUS_FROM_BLOCKS 4096
+
+/* So many blocks that came to life in two times so long, or less, are a rush. */
+#define RUSH_BLOCKS 4096
+#define RUSH_MS 1000
 
 /* Live memory from which the limit of the cgroup is looked up. */
 #define LEARN_FROM_BYTES (32 * ASHLAR_MIB)
@@ -45,7 +47,7 @@ static size_t front_bytes; /* as of the last look at them: that takes as long */
 static unsigned notes;     /* ever */
 
 static _Atomic bool wants_small;
-static _Atomic bool may_have_surplus;
+static _Atomic bool is_rush;
 static _Atomic bool has_learned;
 static _Atomic size_t most_bytes = SIZE_MAX; /* live and kept, as far as kept goes */
 
@@ -59,6 +61,13 @@ static struct {
     uint64_t start_ms;
 } peak;
 
+/* The same for the rush: new_blocks when the time that is running began, and the one before. */
+static struct {
+    size_t now_first_block;
+    size_t before_first_block;
+    uint64_t start_ms;
+} rush;
+
 /* Slabs are live, whatever of them is in use. */
 static size_t small_live_bytes(void)
 {
@@ -70,10 +79,11 @@ static size_t small_kept_bytes(void)
     return ashlar_count_read(arena_dirty_bytes);
 }
 
-/* Large memory without what waits in the threads' fronts, and small. */
+/* Large memory without what waits in the threads' fronts or was not asked for, and small. */
 static size_t really_live_bytes(void)
 {
-    return (live_bytes > front_bytes ? live_bytes - front_bytes : 0) + small_live_bytes();
+    size_t not_asked = front_bytes + ashlar_count_read(surplus_bytes);
+    return (live_bytes > not_asked ? live_bytes - not_asked : 0) + small_live_bytes();
 }
 
 /* True when live memory may be above its highest so far: by what the fronts had last, or unknown
@@ -95,17 +105,16 @@ static size_t new_blocks(void)
     return counted_blocks + front_hits;
 }
 
-/* Blocks that came to life in the two windows. */
-static size_t recent_blocks(void)
+/* Blocks that came to life since the one of that number. */
+static size_t blocks_since(size_t first)
 {
     /* Threads that share a line of fronts may lose a hit, so the number may have gone back. */
-    size_t first = peak.before_first_block;
     return ashlar_max_size(new_blocks(), first) - first;
 }
 
 size_t ashlar_account_surplus_allowed(size_t len_bytes)
 {
-    if (!atomic_load_explicit(&may_have_surplus, memory_order_relaxed) ||
+    if (!atomic_load_explicit(&is_rush, memory_order_relaxed) ||
         ashlar_count_read(surplus_bytes) >= SURPLUS_MAX_BYTES)
         return 0;
     return ashlar_min_size(len_bytes / SURPLUS_PART, SURPLUS_BYTES);
@@ -120,6 +129,19 @@ void ashlar_account_set_surplus(struct ashlar_extent *extent, size_t surplus_byt
     extent->surplus_bytes = surplus_bytes;
 }
 
+static void note_rush(uint64_t now_ms)
+{
+    uint64_t age_ms = now_ms > rush.start_ms ? now_ms - rush.start_ms : 0;
+    if (age_ms >= RUSH_MS) {
+        rush.before_first_block = age_ms < 2 * RUSH_MS ? rush.now_first_block : new_blocks();
+        rush.now_first_block = new_blocks();
+        rush.start_ms = now_ms;
+    }
+    bool is_now = ashlar_opt.guard == ASHLAR_GUARD_AUTO &&
+                  blocks_since(rush.before_first_block) >= RUSH_BLOCKS;
+    atomic_store_explicit(&is_rush, is_now, memory_order_relaxed);
+}
+
 void ashlar_account_note_locked(uint64_t now_ms)
 {
     uint64_t window_ms = ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms
@@ -130,10 +152,7 @@ void ashlar_account_note_locked(uint64_t now_ms)
         front_hits = ashlar_front_hits();
         front_hits_ms = now_ms;
     }
-    atomic_store_explicit(&may_have_surplus,
-                          ashlar_opt.guard == ASHLAR_GUARD_AUTO &&
-                              recent_blocks() >= SURPLUS_FROM_BLOCKS,
-                          memory_order_relaxed);
+    note_rush(now_ms);
     if (age_ms < window_ms && !may_be_peak())
         return;
     front_bytes = ashlar_front_bytes();
@@ -183,10 +202,11 @@ void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms
 
 static size_t slack_bytes(void)
 {
-    size_t earned = ashlar_min_size(recent_blocks(), MAX_SLACK_BYTES / SLACK_PER_BLOCK_BYTES) *
-                    SLACK_PER_BLOCK_BYTES;
-    size_t spent = ashlar_count_read(surplus_bytes);
-    return ashlar_max_size(earned, MIN_SLACK_BYTES + spent) - spent;
+    size_t blocks = ashlar_min_size(blocks_since(peak.before_first_block),
+                                    MAX_SLACK_BYTES / SLACK_PER_BLOCK_BYTES);
+    /* Surplus is live and not in the peak, so it is paid out of this. */
+    return ashlar_max_size(blocks * SLACK_PER_BLOCK_BYTES,
+                           MIN_SLACK_BYTES + ashlar_count_read(surplus_bytes));
 }
 
 static size_t memory_limit(void)

@@ -8,6 +8,7 @@
  */
 #include "large/extent.h"
 
+#include "base/check.h"
 #include "map/meta.h"
 
 static struct ashlar_meta_pool extent_pool = {.object_bytes = sizeof(struct ashlar_extent)};
@@ -22,6 +23,7 @@ struct ashlar_extent *ashlar_extent_new(void)
 
 void ashlar_extent_delete(struct ashlar_extent *extent)
 {
+    ashlar_assert(extent->surplus_bytes == 0);
     extent->span.kind = ASHLAR_SPAN_NONE;
     ashlar_meta_put(&extent_pool, extent);
 }

@@ -2,9 +2,9 @@
  * front.c - the last few freed large blocks of each thread
  *
  * Purpose     See front.h.
- * Invariants  A slot's len and time are written before its extent is (release), and read after it
- *             (acquire); they may be those of a later extent, so a claimed extent's own length
- *             decides.
+ * Invariants  A slot's length, base and time are written before its extent is (release), and read
+ *             after it (acquire); they may be those of a later extent, so a claimed extent's own
+ *             decide.
  * Locking     Atomics.
  * Layer       large/.
  */
@@ -28,6 +28,7 @@
 struct slot {
     _Atomic(struct ashlar_extent *) extent;
     _Atomic size_t len_bytes;
+    _Atomic uintptr_t base;
     _Atomic uint64_t freed_ms;
 };
 
@@ -59,19 +60,22 @@ static struct ashlar_extent *claim(struct slot *slot)
 static struct ashlar_extent *fill(struct slot *slot, struct ashlar_extent *extent, uint64_t now_ms)
 {
     atomic_store_explicit(&slot->len_bytes, extent->len_bytes, memory_order_relaxed);
+    atomic_store_explicit(&slot->base, (uintptr_t)extent->base, memory_order_relaxed);
     atomic_store_explicit(&slot->freed_ms, now_ms, memory_order_relaxed);
     return atomic_exchange_explicit(&slot->extent, extent, memory_order_acq_rel);
 }
 
-/* The slot whose extent is the least longer than `len_bytes`, by `surplus_bytes` at most; NULL:
-   none. */
-static struct slot *find_nearest(struct line *line, size_t len_bytes, size_t surplus_bytes)
+/* The slot whose extent, at a multiple of `align`, is the least longer than `len_bytes`, by
+   `surplus_bytes` at most; NULL: none. */
+static struct slot *find_nearest(struct line *line, size_t len_bytes, size_t surplus_bytes,
+                                 size_t align)
 {
     struct slot *found = NULL;
     for (unsigned i = 0; i < SLOTS; i++) {
         struct slot *slot = &line->slots[i];
         size_t more = atomic_load_explicit(&slot->len_bytes, memory_order_relaxed) - len_bytes;
         if (more > surplus_bytes ||
+            (atomic_load_explicit(&slot->base, memory_order_relaxed) & (align - 1)) != 0 ||
             atomic_load_explicit(&slot->extent, memory_order_relaxed) == NULL)
             continue;
         if (more == 0)
@@ -87,7 +91,7 @@ struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t surplus_bytes, 
 {
     *displaced = NULL;
     struct line *line = &lines[own_line()];
-    struct slot *slot = find_nearest(line, len_bytes, surplus_bytes);
+    struct slot *slot = find_nearest(line, len_bytes, surplus_bytes, align);
     struct ashlar_extent *extent = slot != NULL ? claim(slot) : NULL;
     if (extent == NULL)
         return NULL;
@@ -96,7 +100,7 @@ struct ashlar_extent *ashlar_front_take(size_t len_bytes, size_t surplus_bytes, 
         atomic_store_explicit(&line->hits, hits + 1, memory_order_relaxed);
         return extent;
     }
-    /* Another one by now, or badly placed: put it back where it was, if that is still free. */
+    /* Another one by now: put it back where it was, if that is still free. */
     uint64_t freed_ms = atomic_load_explicit(&slot->freed_ms, memory_order_relaxed);
     *displaced = fill(slot, extent, freed_ms);
     return NULL;

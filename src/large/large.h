@@ -45,7 +45,7 @@ struct ashlar_large_usage {
 };
 struct ashlar_large_usage ashlar_large_usage(void);
 
-/* Bytes that may be used, up to the guard; 0: no live block starts there. */
+/* Bytes that may be used, as was asked for, in whole pages; 0: no live block starts there. */
 size_t ashlar_large_usable_size(const struct ashlar_span *span, const void *ptr);
 
 /* What an address is that no live block starts at. Slow. */

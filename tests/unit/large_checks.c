@@ -69,7 +69,8 @@ static void check_extent(const struct ashlar_extent *extent, enum large_check_de
     assert_int_equal(ashlar_list_is_linked(&extent->age), extent->state == ASHLAR_EXTENT_DIRTY);
     assert_int_equal(ashlar_list_is_linked(&extent->bin), extent->state != ASHLAR_EXTENT_LIVE);
     if (extent->state != ASHLAR_EXTENT_LIVE)
-        assert_int_equal(extent->room_bytes, 0);
+        assert_int_equal(extent->room_bytes + extent->surplus_bytes, 0);
+    assert_true(extent->surplus_bytes < extent->len_bytes);
     switch (extent->state) {
     case ASHLAR_EXTENT_LIVE:
         totals->live_bytes += extent->len_bytes;
@@ -201,6 +202,7 @@ void large_check_nothing_held(void)
     assert_int_equal(totals.live_blocks, 0);
     assert_int_equal(totals.regions, 0);
     assert_int_equal(ashlar_count_read(large_counted_bytes), 0);
+    assert_int_equal(ashlar_count_read(surplus_bytes), 0);
     assert_int_equal(ashlar_count_read(cache_kept_bytes), 0);
     assert_int_equal(ashlar_count_read(guard_mappings), 0);
     assert_int_equal(ashlar_count_read(move_mappings), 0);

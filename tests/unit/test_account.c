@@ -144,7 +144,7 @@ static void a_surplus_is_for_who_takes_thousands_of_blocks(void **state)
 {
     (void)state;
     size_t most = 256 * ASHLAR_KIB;
-    ashlar_opt.decay_ms = 100;
+    ashlar_opt.decay_ms = 60000; /* is of no consequence */
     come_and_go(4095);
     assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), 0);
     come_and_go(1);
@@ -160,37 +160,55 @@ static void a_surplus_is_for_who_takes_thousands_of_blocks(void **state)
         come_and_go(1);
         assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), most);
     }
-    now_ms += 100;
+    now_ms += 1000;
     come_and_go(1);
     assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), most);
-    now_ms += 200; /* a pause */
+    now_ms += 1000;
+    come_and_go(1);
+    assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), 0);
+    come_and_go(4096);
+    assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), most);
+    now_ms += 2000; /* a pause */
     come_and_go(1);
     assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), 0);
 }
 
+/* Live and not in the peak, so that there is no more beside what was asked for than without it. */
 static void all_surplus_is_paid_out_of_the_slack(void **state)
 {
     (void)state;
-    struct ashlar_extent blocks[2] = {{.len_bytes = 9 * ASHLAR_MIB}, {.len_bytes = 1}};
+    struct ashlar_extent block = {.len_bytes = 48 * ASHLAR_MIB};
     ashlar_opt.cache_slack = 0;
     come_and_go(4096);
-    ashlar_account_set_surplus(&blocks[0], 3 * ASHLAR_MIB);
-    assert_int_equal(ashlar_extent_asked_bytes(&blocks[0]), 6 * ASHLAR_MIB);
-    assert_int_equal(ashlar_count_read(surplus_bytes), 3 * ASHLAR_MIB);
-    assert_false(is_too_much(1 + MOST_SLACK_BYTES - 3 * ASHLAR_MIB));
-    assert_true(is_too_much(2 + MOST_SLACK_BYTES - 3 * ASHLAR_MIB));
-    ashlar_account_set_surplus(&blocks[1], 5 * ASHLAR_MIB - 1);
+    ashlar_account_set_surplus(&block, 8 * ASHLAR_MIB - 1);
     assert_true(ashlar_account_surplus_allowed(ASHLAR_MIB) != 0);
-    ashlar_account_set_surplus(&blocks[1], 5 * ASHLAR_MIB);
+    ashlar_account_set_surplus(&block, 8 * ASHLAR_MIB);
     assert_int_equal(ashlar_account_surplus_allowed(ASHLAR_MIB), 0);
-    assert_true(is_too_much(2 + MOST_SLACK_BYTES / 2));
-    now_ms += 5000; /* what is left of it when the rush is over leaves the least slack */
-    come_and_go(1);
-    assert_false(is_too_much(1 + SLACK_BYTES));
-    assert_true(is_too_much(2 + SLACK_BYTES));
-    ashlar_account_set_surplus(&blocks[0], 0);
-    ashlar_account_set_surplus(&blocks[1], 0);
+    assert_int_equal(ashlar_extent_asked_bytes(&block), 40 * ASHLAR_MIB);
+    assert_int_equal(ashlar_count_read(surplus_bytes), 8 * ASHLAR_MIB);
+    ashlar_account_count_locked(&block, now_ms);
+    assert_false(is_too_much(MOST_SLACK_BYTES - 8 * ASHLAR_MIB));
+    assert_true(is_too_much(MOST_SLACK_BYTES - 8 * ASHLAR_MIB + 1));
+    ashlar_account_uncount_locked(&block, now_ms);
+    ashlar_account_set_surplus(&block, 0);
     assert_int_equal(ashlar_count_read(surplus_bytes), 0);
+    assert_false(is_too_much(40 * ASHLAR_MIB + MOST_SLACK_BYTES));
+    assert_true(is_too_much(40 * ASHLAR_MIB + MOST_SLACK_BYTES + 1));
+}
+
+/* What is left of it when the rush is over leaves the least slack. */
+static void old_surplus_leaves_the_least_slack(void **state)
+{
+    (void)state;
+    struct ashlar_extent block = {.len_bytes = 8 * ASHLAR_MIB};
+    ashlar_opt.cache_slack = 0;
+    come_and_go(1);
+    ashlar_account_set_surplus(&block, 6 * ASHLAR_MIB);
+    ashlar_account_count_locked(&block, now_ms);
+    assert_false(is_too_much(SLACK_BYTES));
+    assert_true(is_too_much(SLACK_BYTES + 1));
+    ashlar_account_uncount_locked(&block, now_ms);
+    ashlar_account_set_surplus(&block, 0);
 }
 
 static void the_excess_is_what_the_law_asks_for(void **state)
@@ -346,6 +364,7 @@ int main(void)
         CASE(blocks_out_of_a_front_earn_slack),
         CASE(a_surplus_is_for_who_takes_thousands_of_blocks),
         CASE(all_surplus_is_paid_out_of_the_slack),
+        CASE(old_surplus_leaves_the_least_slack),
         CASE(the_excess_is_what_the_law_asks_for),
         CASE(small_memory_counts_on_both_sides_of_the_law),
         CASE(the_byte_limit_holds_whatever_the_peak),

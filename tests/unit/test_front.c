@@ -264,6 +264,7 @@ static void the_nearest_length_serves_up_to_the_surplus(void **state)
     assert_ptr_equal(ashlar_front_take(9 * PAGE, 9 * PAGE, PAGE, &displaced), &extents[2]);
     assert_ptr_equal(ashlar_front_take(11 * PAGE, PAGE, 16 * PAGE, &displaced), &extents[3]);
     assert_null(ashlar_front_take(14 * PAGE, 9 * PAGE, 16 * PAGE, &displaced));
+    assert_int_equal(ashlar_front_blocks(), 1);
     assert_ptr_equal(ashlar_front_take(14 * PAGE, 9 * PAGE, PAGE, &displaced), &extents[0]);
     assert_null(displaced);
 }

@@ -524,6 +524,32 @@ static void a_block_grows_into_its_surplus_and_out_of_it(void **state)
     free_block(longer);
 }
 
+/* Symptom: free_sized with the right size was a size mismatch after a realloc that had failed. */
+static void a_block_whose_resize_fails_keeps_its_surplus(void **state)
+{
+    (void)state;
+    char *block = make_loose(52, 64, ASHLAR_FILL_ANY);
+    fake_os_fail_from(0);
+    assert_null(resize(block, 1 << 30));
+    fake_os_obey();
+    assert_int_equal(usable(block), 52 * PAGE);
+    assert_int_equal(surplus_pages(), 12);
+    assert_ptr_equal(resize(block, 60 * PAGE), block);
+    free_block(block);
+    assert_int_equal(surplus_pages(), 0);
+}
+
+static void an_aligned_block_does_not_take_what_lies_badly(void **state)
+{
+    (void)state;
+    char *block = make_loose(52, 64, ASHLAR_FILL_ANY);
+    free_block(block);
+    size_t align = 2 * ((uintptr_t)block & -(uintptr_t)block);
+    char *aligned = ashlar_large_alloc(56 * PAGE, align, ASHLAR_FILL_ANY);
+    assert_true(ashlar_is_aligned(aligned, align));
+    free_block(aligned);
+}
+
 static void a_block_that_shrinks_loses_its_surplus(void **state)
 {
     (void)state;
@@ -571,6 +597,8 @@ int main(void)
         CASE(a_block_with_a_surplus_has_the_length_that_was_asked_for),
         CASE(a_request_that_fails_leaves_no_surplus),
         CASE(a_block_grows_into_its_surplus_and_out_of_it),
+        CASE(a_block_whose_resize_fails_keeps_its_surplus),
+        CASE(an_aligned_block_does_not_take_what_lies_badly),
         CASE(a_block_that_shrinks_loses_its_surplus),
         CASE(a_block_that_grows_beyond_its_surplus_loses_it),
         CASE(a_block_that_grows_in_place_stays_whole_whichever_kernel_call_failed),

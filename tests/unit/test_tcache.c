@@ -1622,6 +1622,17 @@ static bool lingers(const struct ashlar_slab *slab)
     return is_own(slab) && ashlar_slab_is_gone(slab);
 }
 
+/* Nothing, or one of what an owner does by and by: it gives back, it looks around, it exits. */
+static void act_as_owner(int how)
+{
+    if (how == 1)
+        ashlar_heaps_trim();
+    if (how == 2)
+        look_at_pending();
+    if (how == 3)
+        ashlar_tcache_abandon(ashlar_heaps_real);
+}
+
 /* Fills the active slab to the last object. */
 static struct ashlar_slab *fill_active(void)
 {
@@ -1741,12 +1752,7 @@ static void a_slab_of_which_the_owner_had_free_objects_is_buried_when_it_is_gone
             empty_rest_from_afar(slab);
             take_back(1);
             assert_true(lingers(slab));
-            if (how == 1)
-                ashlar_heaps_trim();
-            if (how == 2)
-                look_at_pending();
-            if (how == 3)
-                ashlar_tcache_abandon(ashlar_heaps_real);
+            act_as_owner(how);
             if (how % 2 != 0)
                 ashlar_heaps_trim(); /* one that was told of is available at first */
             if (how % 2 != 0)
@@ -1952,10 +1958,7 @@ static void an_owner_serves_on_when_its_active_slab_is_gone(void **state)
         take_back(1);
         assert_int_equal(ashlar_count_read(slabs), 0);
         assert_ptr_equal(own_cache()->active[CLASS], slab);
-        if (how == 1)
-            ashlar_heaps_trim();
-        if (how == 2)
-            look_at_pending();
+        act_as_owner(how);
         expect_whole_cache();
         ashlar_heaps_trim();
         assert_false(lingers(slab));
@@ -1971,10 +1974,7 @@ static void an_exhausted_slab_that_is_gone_is_buried_when_its_owner_looks(void *
         take_back(1);
         assert_true(slab->is_exhausted && lingers(slab));
         (void)own_cache();
-        if (how == 1)
-            ashlar_heaps_trim();
-        if (how == 2)
-            look_at_pending();
+        act_as_owner(how);
         assert_int_equal(lingers(slab), how == 0);
         expect_whole_cache();
     }
@@ -1989,10 +1989,7 @@ static void a_parked_slab_that_is_gone_is_buried_when_its_owner_looks(void **sta
         assert_ptr_equal(own_cache()->owner.pending, slab);
         take_back(1);
         assert_true(lingers(slab));
-        if (how == 1)
-            ashlar_heaps_trim();
-        if (how == 2)
-            look_at_pending();
+        act_as_owner(how);
         assert_int_equal(lingers(slab), how == 0);
         expect_whole_cache();
     }
@@ -2059,12 +2056,7 @@ static void an_active_slab_in_flight_that_is_gone_is_told_of(void **state)
         take_back(1);
         assert_ptr_equal(own_cache()->active[CLASS], slab);
         let_go(own_cache(), slab);
-        if (how == 1)
-            ashlar_heaps_trim();
-        if (how == 2)
-            look_at_pending();
-        if (how == 3)
-            ashlar_tcache_abandon(ashlar_heaps_real);
+        act_as_owner(how);
         expect_whole_cache();
         ashlar_heaps_trim();
         assert_false(lingers(slab));

@@ -83,7 +83,7 @@ static struct ashlar_slab *get_used(void)
 /* The owner allocates from another one: as it does, is_active last. */
 static void deactivate(struct ashlar_slab *slab)
 {
-    slab->span.used -= ashlar_slab_hold(slab);
+    (void)ashlar_slab_add_used(slab, -ashlar_slab_hold(slab));
     ashlar_slab_deactivate(slab);
 }
 

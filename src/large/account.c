@@ -51,22 +51,21 @@ static _Atomic bool is_rush;
 static _Atomic bool has_learned;
 static _Atomic size_t most_bytes = SIZE_MAX; /* live and kept, as far as kept goes */
 
-/* Highest really_live_bytes of the running window and the one before, and new_blocks when they
-   started. */
+/* A time that is running and the one before: new_blocks when they began. */
+struct window {
+    size_t now_first_block;
+    size_t before_first_block;
+    uint64_t start_ms;
+};
+
+/* Highest really_live_bytes of the two. */
 static struct {
+    struct window window;
     size_t now_bytes;
     size_t before_bytes;
-    size_t now_first_block;
-    size_t before_first_block;
-    uint64_t start_ms;
 } peak;
 
-/* The same for the rush: new_blocks when the time that is running began, and the one before. */
-static struct {
-    size_t now_first_block;
-    size_t before_first_block;
-    uint64_t start_ms;
-} rush;
+static struct window rush;
 
 /* Slabs are live, whatever of them is in use. */
 static size_t small_live_bytes(void)
@@ -124,19 +123,29 @@ void ashlar_account_set_surplus(struct ashlar_extent *extent, size_t surplus_byt
 {
     if (extent->surplus_bytes == surplus_bytes)
         return;
-    ashlar_count_sub(surplus_bytes, extent->surplus_bytes);
-    ashlar_count_add(surplus_bytes, surplus_bytes);
+    ashlar_count_add(surplus_bytes, surplus_bytes - extent->surplus_bytes); /* modulo 2^64 */
     extent->surplus_bytes = surplus_bytes;
+}
+
+static uint64_t age_ms_of(const struct window *window, uint64_t now_ms)
+{
+    /* What comes from a thread's front brings the time when it was freed. */
+    return now_ms > window->start_ms ? now_ms - window->start_ms : 0;
+}
+
+/* Begins the next one. After a pause there is none before it. */
+static void turn(struct window *window, bool has_paused, uint64_t now_ms)
+{
+    window->before_first_block = has_paused ? new_blocks() : window->now_first_block;
+    window->now_first_block = new_blocks();
+    window->start_ms = now_ms;
 }
 
 static void note_rush(uint64_t now_ms)
 {
-    uint64_t age_ms = now_ms > rush.start_ms ? now_ms - rush.start_ms : 0;
-    if (age_ms >= RUSH_MS) {
-        rush.before_first_block = age_ms < 2 * RUSH_MS ? rush.now_first_block : new_blocks();
-        rush.now_first_block = new_blocks();
-        rush.start_ms = now_ms;
-    }
+    uint64_t age_ms = age_ms_of(&rush, now_ms);
+    if (age_ms >= RUSH_MS)
+        turn(&rush, age_ms >= 2 * RUSH_MS, now_ms);
     bool is_now = ashlar_opt.guard == ASHLAR_GUARD_AUTO &&
                   blocks_since(rush.before_first_block) >= RUSH_BLOCKS;
     atomic_store_explicit(&is_rush, is_now, memory_order_relaxed);
@@ -146,8 +155,7 @@ void ashlar_account_note_locked(uint64_t now_ms)
 {
     uint64_t window_ms = ashlar_opt.decay_ms > 0 ? (uint64_t)ashlar_opt.decay_ms
                                                  : DEFAULT_WINDOW_MS;
-    /* What comes from a thread's front brings the time when it was freed. */
-    uint64_t age_ms = now_ms > peak.start_ms ? now_ms - peak.start_ms : 0;
+    uint64_t age_ms = age_ms_of(&peak.window, now_ms);
     if (now_ms > front_hits_ms) {
         front_hits = ashlar_front_hits();
         front_hits_ms = now_ms;
@@ -161,10 +169,8 @@ void ashlar_account_note_locked(uint64_t now_ms)
     if (age_ms >= window_ms && ashlar_opt.decay_ms >= 0) {
         bool has_paused = age_ms >= 2 * window_ms;
         peak.before_bytes = has_paused ? live : peak.now_bytes;
-        peak.before_first_block = has_paused ? new_blocks() : peak.now_first_block;
         peak.now_bytes = live;
-        peak.now_first_block = new_blocks();
-        peak.start_ms = now_ms;
+        turn(&peak.window, has_paused, now_ms);
     }
     peak.now_bytes = ashlar_max_size(peak.now_bytes, live);
 }
@@ -202,7 +208,7 @@ void ashlar_account_uncount_locked(struct ashlar_extent *extent, uint64_t now_ms
 
 static size_t slack_bytes(void)
 {
-    size_t blocks = ashlar_min_size(blocks_since(peak.before_first_block),
+    size_t blocks = ashlar_min_size(blocks_since(peak.window.before_first_block),
                                     MAX_SLACK_BYTES / SLACK_PER_BLOCK_BYTES);
     /* Surplus is live and not in the peak, so it is paid out of this. */
     return ashlar_max_size(blocks * SLACK_PER_BLOCK_BYTES,

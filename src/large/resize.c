@@ -138,18 +138,15 @@ void *ashlar_resize(struct ashlar_span *span, void *ptr, size_t size)
     size_t len;
     if (!ashlar_take_round(size, &len))
         return NULL;
-    size_t asked = ashlar_extent_asked_bytes(extent);
-    bool is_there = len >= asked && len <= extent->len_bytes;
-    ashlar_account_set_surplus(extent, is_there ? extent->len_bytes - len : 0);
+    bool is_there = len >= ashlar_extent_asked_bytes(extent) && len <= extent->len_bytes;
     if (is_there || (len < extent->len_bytes && shrink(extent, len)) ||
         (len > extent->len_bytes && grow_in_place(extent, len))) {
+        ashlar_account_set_surplus(extent, extent->len_bytes - len);
         ashlar_count(realloc_in_place);
         return ptr;
     }
-    if (len < extent->len_bytes) {
-        ashlar_account_set_surplus(extent, extent->len_bytes - asked);
+    if (len < extent->len_bytes)
         return NULL; /* a fork is under way */
-    }
     struct ashlar_request request = {
         .len_bytes = len,
         .align = align_for_move(len),
@@ -159,7 +156,6 @@ void *ashlar_resize(struct ashlar_span *span, void *ptr, size_t size)
     struct ashlar_extent *moved = ashlar_take(&request);
     if (moved == NULL) {
         count_again(extent, request.now_ms);
-        ashlar_account_set_surplus(extent, extent->len_bytes - asked);
         return NULL;
     }
     size_t moved_bytes = move_pages(extent, moved);

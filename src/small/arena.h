@@ -49,10 +49,10 @@ struct ashlar_slab *ashlar_arena_get(struct ashlar_arena *arena, unsigned class_
 bool ashlar_arena_put(struct ashlar_slab *slab);
 
 /*
- * Slabs all of whose objects other threads have freed, while their owners, who are idle or have no
- * use for them, have not looked. note_emptied notes one; either number is of those noted and not
- * looked for yet, some of which may be used again; is_take_back_due: there are so many that a look
- * at every slab is worth while.
+ * Slabs of which other threads have freed all that was handed out (ashlar_slab_is_emptied), while
+ * their owners, who are idle or have no use for them, have not looked. note_emptied notes one;
+ * either number is of those noted and not looked for yet, some of which may be used again;
+ * is_take_back_due: there are so many that a look at every slab is worth while.
  */
 size_t ashlar_arena_note_emptied(void);
 size_t ashlar_arena_emptied(void);

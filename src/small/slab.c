@@ -5,9 +5,9 @@
  * Invariants  The remote word: bits 0..16 first object (offset / 16 + 1; 0: none), bits 17..33 last
  *             one, which came first, bits 34..49 their number, bit 60 GONE (the memory was taken
  *             away from the owner), bit 61 TAKEN (somebody is about to), bit 62 PARKED (the owner
- *             wants to be told), bit 63 ABANDONED (no owner). None of the first three and a list
- *             ever stand together: the push that finds PARKED clears it and from then on must put
- *             the slab on the pending stack.
+ *             wants to be told), bit 63 ABANDONED (no owner). A list never stands beside GONE or
+ *             PARKED: the push that finds PARKED clears it and from then on must put the slab on
+ *             the pending stack. Beside TAKEN it is not the owner's to collect.
  * Locking     Lock-free pushes (Treiber, 1986); the owner takes the whole list at once, so there is
  *             no ABA. Push releases, collect acquires: the link in the object is seen.
  * Layer       small/.

@@ -91,16 +91,16 @@ static inline uint32_t ashlar_slab_hold(const struct ashlar_slab *slab)
     return slab->class_id < ASHLAR_CLASS_MEDIUM ? 1 : 0;
 }
 
-/* Whether there is something to be had from it without looking at what others have freed. */
-static inline bool ashlar_slab_can_serve(const struct ashlar_slab *slab)
-{
-    return slab->free != slab->end || slab->carved != slab->end - (uintptr_t)slab->base;
-}
-
 /* Bytes of all its objects, a multiple of their size. */
 static inline uint64_t ashlar_slab_capacity(const struct ashlar_slab *slab)
 {
     return slab->end - (uintptr_t)slab->base;
+}
+
+/* Whether there is something to be had from it without looking at what others have freed. */
+static inline bool ashlar_slab_can_serve(const struct ashlar_slab *slab)
+{
+    return slab->free != slab->end || slab->carved != ashlar_slab_capacity(slab);
 }
 
 /* `n` objects more, modulo 2^32, are in use, after all that was done to them: whoever learns that
@@ -205,7 +205,7 @@ bool ashlar_slab_has_free(const struct ashlar_slab *slab, const char *object);
 
 enum ashlar_slab_remote {
     ASHLAR_REMOTE_DONE,
-    ASHLAR_REMOTE_EMPTIED,   /* done; all objects are freed by other threads now */
+    ASHLAR_REMOTE_EMPTIED,   /* done; the slab may be taken away from its owner now */
     ASHLAR_REMOTE_ABANDONED, /* nothing done, nobody owns it; see ashlar_arena_free_abandoned */
 };
 
@@ -233,16 +233,16 @@ static inline void ashlar_slab_deactivate(struct ashlar_slab *slab)
     atomic_store_explicit(&slab->is_active, false, memory_order_release);
 }
 
-/*
- * Under the arena's lock: take_away claims a slab all of whose objects other threads have freed, so
- * that its owner finds nothing to collect; false: it is not so. leave, when its memory has another
- * user, leaves the descriptor to the owner, for whom the slab is gone.
- */
-bool ashlar_slab_take_away(struct ashlar_slab *slab);
-
-/* True when it could be taken away now. */
+/* True for a slab of which other threads have freed all that is handed out, and which its owner
+   does not allocate from or can have no more of: it may be taken away. From any thread. */
 bool ashlar_slab_is_emptied(const struct ashlar_slab *slab);
 
+/*
+ * Under the arena's lock: take_away claims such a slab, so that its owner can neither collect nor
+ * allocate from it; false: it is not so. leave, when its memory has another user, leaves the
+ * descriptor to the owner, for whom the slab is gone.
+ */
+bool ashlar_slab_take_away(struct ashlar_slab *slab);
 void ashlar_slab_leave(struct ashlar_slab *slab);
 bool ashlar_slab_is_gone(const struct ashlar_slab *slab);
 
